@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * All a VMM or a test needs: the client's end of vfio-user.
+ *
+ * One struct umdev_client is one connection to one device. Every function may be called from any
+ * thread at the same time, but for umdev_client_close(), which comes last. Calls block until the
+ * server answers, at most the connection's timeout. Errors are −errno:
+ *   ETIMEDOUT     no answer in time; the connection is over, as a late answer could be mistaken
+ *   ENOTCONN      the connection is over (server gone, or an earlier timeout)
+ *   EPROTO        the server broke the protocol; the connection is over
+ *   EINVAL        an argument is out of range
+ *   other         the server's own answer
+ */
+#ifndef UMDEV_CLIENT_H
+#define UMDEV_CLIENT_H
+
+#include <string.h>
+#include <umdev/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct umdev_client;
+
+struct umdev_connect_options {
+    size_t struct_size; /* sizeof(struct umdev_connect_options) */
+    int timeout_ms;     /* for the connection and each call; 0: 5000; negative: for ever */
+};
+
+/*
+ * Connect to a vfio-user server at a socket path, negotiate, and give a client. `options` may be
+ * NULL. ENOENT, ECONNREFUSED, EACCES as connect(2); ENAMETOOLONG: the path does not fit a socket
+ * address; EBUSY: the device has a client already; EPROTO: no vfio-user server.
+ */
+UMDEV_API int umdev_connect(const char *path, const struct umdev_connect_options *options,
+                            struct umdev_client **client);
+/* The same on a connected stream socket, which the client then owns; on failure it is closed. */
+UMDEV_API int umdev_connect_fd(int fd, const struct umdev_connect_options *options,
+                               struct umdev_client **client);
+/*
+ * Disconnect and free. Unmaps what umdev_client_map_region() mapped and closes the eventfds of
+ * umdev_client_irq_eventfd(). NULL is ignored. No other call may be under way.
+ */
+UMDEV_API void umdev_client_close(struct umdev_client *client);
+/* Whether the connection was still usable at the last call. Never blocks. */
+UMDEV_API bool umdev_client_alive(const struct umdev_client *client);
+
+/* What was negotiated. */
+struct umdev_client_limits {
+    uint16_t major, minor;
+    uint32_t max_msg_fds;        /* fds the server takes in a message */
+    uint64_t max_data_xfer_size; /* bytes in one read or write message; calls split larger ones */
+    uint64_t max_dma_maps;
+    uint64_t pgsizes; /* page sizes for DMA maps, or'ed together */
+    bool write_multiple;
+};
+UMDEV_API void umdev_client_get_limits(const struct umdev_client *client,
+                                       struct umdev_client_limits *limits);
+
+/* ------------------------------------------------------------------ what the device is */
+
+enum {
+    UMDEV_DEVICE_RESET = 1 << 0, /* umdev_client_reset() works */
+    UMDEV_DEVICE_PCI = 1 << 1,
+};
+struct umdev_device_info {
+    uint32_t flags;
+    uint32_t num_regions;
+    uint32_t num_irqs;
+};
+UMDEV_API int umdev_client_get_info(struct umdev_client *client, struct umdev_device_info *info);
+
+enum {
+    UMDEV_REGION_READ = 1 << 0,
+    UMDEV_REGION_WRITE = 1 << 1,
+    UMDEV_REGION_MMAP = 1 << 2,
+    UMDEV_REGION_CAPS = 1 << 3,
+};
+struct umdev_region_info {
+    uint32_t index;
+    uint32_t flags;  /* UMDEV_REGION_* */
+    uint64_t size;   /* 0: not implemented */
+    uint64_t offset; /* in the region's file */
+    int fd;          /* of a mappable region, or −1; owned by the client */
+    /* The areas that can be mapped: the sparse mmap capability, or the whole region. */
+    const struct umdev_area *areas; /* owned by the client */
+    size_t nareas;
+    bool sparse;        /* the areas come from a capability */
+    bool msix_mappable; /* capability */
+    bool has_type;      /* capability: type and subtype are valid */
+    uint32_t type, subtype;
+};
+/* Asked once and kept: what it points at stays valid until close. EINVAL: no such region. */
+UMDEV_API int umdev_client_get_region(struct umdev_client *client, unsigned region,
+                                      struct umdev_region_info *info);
+
+enum {
+    UMDEV_IRQ_INFO_EVENTFD = 1 << 0,
+    UMDEV_IRQ_INFO_MASKABLE = 1 << 1,
+    UMDEV_IRQ_INFO_AUTOMASKED = 1 << 2,
+    UMDEV_IRQ_INFO_NORESIZE = 1 << 3,
+};
+struct umdev_irq_info {
+    uint32_t index;
+    uint32_t flags; /* UMDEV_IRQ_INFO_* */
+    uint32_t count;
+};
+UMDEV_API int umdev_client_get_irq(struct umdev_client *client, unsigned index,
+                                   struct umdev_irq_info *info);
+
+/* ------------------------------------------------------------------ regions */
+
+/*
+ * Trapped accesses: `len` bytes at `offset` of a region. An access larger than the server takes is
+ * split. A server may refuse with any errno; usual: EINVAL outside the region, EPERM against its
+ * READ or WRITE flag.
+ */
+UMDEV_API int umdev_client_read(struct umdev_client *client, unsigned region, uint64_t offset,
+                                void *buf, size_t len);
+UMDEV_API int umdev_client_write(struct umdev_client *client, unsigned region, uint64_t offset,
+                                 const void *buf, size_t len);
+/* A posted write: sent and not answered; an error is lost. Ordered before every later call. */
+UMDEV_API int umdev_client_post_write(struct umdev_client *client, unsigned region, uint64_t offset,
+                                      const void *buf, size_t len);
+
+static inline int umdev_client_read32(struct umdev_client *client, unsigned region, uint64_t offset,
+                                      uint32_t *value)
+{
+    return umdev_client_read(client, region, offset, value, sizeof(*value));
+}
+
+static inline int umdev_client_write32(struct umdev_client *client, unsigned region,
+                                       uint64_t offset, uint32_t value)
+{
+    return umdev_client_write(client, region, offset, &value, sizeof(value));
+}
+
+static inline int umdev_client_read64(struct umdev_client *client, unsigned region, uint64_t offset,
+                                      uint64_t *value)
+{
+    return umdev_client_read(client, region, offset, value, sizeof(*value));
+}
+
+static inline int umdev_client_write64(struct umdev_client *client, unsigned region,
+                                       uint64_t offset, uint64_t value)
+{
+    return umdev_client_write(client, region, offset, &value, sizeof(value));
+}
+
+/*
+ * Map [offset, offset + len) of a region; page-aligned and inside one mappable area. Shared,
+ * readable and writable as the region's flags say. Returns the address, or NULL with errno set:
+ * EINVAL (not inside an area), ENOTSUP (the region can't be mapped), ENOMEM.
+ */
+UMDEV_API void *umdev_client_map_region(struct umdev_client *client, unsigned region,
+                                        uint64_t offset, size_t len);
+/* Undo one umdev_client_map_region(). EINVAL: not one of them. */
+UMDEV_API int umdev_client_unmap_region(struct umdev_client *client, void *ptr);
+
+/* ------------------------------------------------------------------ memory and interrupts */
+
+/*
+ * Let the device reach `size` bytes of `fd` from `fd_offset` at `iova` with `prot` (UMDEV_READ,
+ * UMDEV_WRITE). The fd stays the caller's. fd −1: memory without a file. Page-aligned.
+ * EEXIST: overlaps a mapping. ENOSPC: too many mappings. EINVAL: sizes, alignment, protection, or
+ * the file is too short.
+ */
+UMDEV_API int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset,
+                                   umdev_iova_t iova, uint64_t size, unsigned prot);
+/*
+ * Take back every mapping inside [iova, iova + size). EINVAL: the range cuts a mapping in two.
+ * When it returns, the device reaches that memory no more.
+ */
+UMDEV_API int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint64_t size);
+
+/*
+ * An eventfd that is signalled by interrupt `vector` of `index`: made, registered and owned by the
+ * client (don't close it); the same one again for the same vector. Returns the fd or −errno.
+ */
+UMDEV_API int umdev_client_irq_eventfd(struct umdev_client *client, unsigned index,
+                                       unsigned vector);
+/*
+ * VFIO's SET_IRQS as it is: `flags` (VFIO_IRQ_SET_* of <linux/vfio.h>), `count` vectors from
+ * `start`; `bools` for DATA_BOOL (count bytes), `fds` for DATA_EVENTFD (nfds of them; they stay the
+ * caller's). Errnos as VFIO's.
+ */
+UMDEV_API int umdev_client_set_irqs(struct umdev_client *client, uint32_t flags, unsigned index,
+                                    uint32_t start, uint32_t count, const uint8_t *bools,
+                                    const int *fds, size_t nfds);
+
+UMDEV_API int umdev_client_reset(struct umdev_client *client);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * All a vendor driver needs.
+ *
+ * A driver is a shared object, umdev-NAME.so, that describes itself with UMDEV_DRIVER(). umdev
+ * loads it, opens one or more *parents* with it, creates *devices* of its *types* and calls the
+ * driver back for what it can't do itself. Everything has a default: a name, one type and one BAR
+ * make a working driver.
+ *
+ * Binary compatibility. struct umdev_driver and every struct it points at begin with, or are
+ * accompanied by, their own size; members are only ever appended. A driver built against an older
+ * header goes on loading: members it does not know of count as zero. api_version changes only when
+ * that can't be kept, and then the driver is refused with a clear error.
+ *
+ * Threads. By default (UMDEV_THREADS_SERIALISED) callbacks for one device never overlap; those for
+ * different devices may. With UMDEV_THREADS_PARALLEL region accesses may overlap each other, too.
+ * Functions declared here may be called from any thread, a driver's own engine threads included,
+ * unless their comment says otherwise. "May block" means it can wait for something other than a
+ * short critical section.
+ *
+ * Callbacks must not wait for the client: a callback that does stops its own device.
+ */
+#ifndef UMDEV_DRIVER_H
+#define UMDEV_DRIVER_H
+
+#include <umdev/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UMDEV_DRIVER_API_VERSION 1
+
+struct umdev_parent; /* a physical (or software) device that offers types */
+struct umdev_device; /* one instance of a type: what a VM sees */
+struct umdev_mem;    /* a memory object: pages that can be mapped into a region */
+
+/* ------------------------------------------------------------------ describing a device */
+
+/*
+ * A register file: `size of the BAR` bytes of plain little-endian registers that umdev keeps, reads
+ * and writes; a driver only hooks those that do something. Put one into the device's private struct
+ * and name it with UMDEV_REGS(); umdev fills it in before create() and frees it after remove().
+ */
+struct umdev_regs {
+    uint8_t *bytes;
+    size_t size;
+};
+
+struct umdev_reg_hook {
+    uint32_t offset;
+    uint32_t size;        /* 1, 2, 4 or 8 bytes, naturally aligned; 0 means 4 */
+    uint64_t reset_value; /* stored at creation and at every reset */
+    uint64_t read_only;   /* bits that a client's write leaves alone */
+    /* The value a client reads; NULL: the stored one. */
+    uint64_t (*read)(struct umdev_device *dev);
+    /* Called after the value was stored; NULL: nothing happens. */
+    void (*write)(struct umdev_device *dev, uint64_t value);
+};
+/*
+ * An access may have any size and alignment. It is applied to the stored bytes; every hook that it
+ * overlaps is then called once, in order of offset, with the register's whole value.
+ */
+
+struct umdev_regs_desc {
+    size_t priv_offset; /* of the struct umdev_regs in the device's private struct */
+    const struct umdev_reg_hook *hooks;
+    size_t nhooks;
+    size_t hook_size;
+};
+
+/* UMDEV_REGS(struct copier, regs, copier_hooks) */
+#define UMDEV_REGS(priv_type, member, hook_array)                                                  \
+    (&(const struct umdev_regs_desc){                                                              \
+        .priv_offset = offsetof(priv_type, member),                                                \
+        .hooks = (hook_array),                                                                     \
+        .nhooks = sizeof(hook_array) / sizeof((hook_array)[0]),                                    \
+        .hook_size = sizeof(struct umdev_reg_hook),                                                \
+    })
+
+enum umdev_bar_flags {
+    UMDEV_BAR_IO = 1 << 0,       /* port I/O instead of memory */
+    UMDEV_BAR_64BIT = 1 << 1,    /* takes this BAR and the next */
+    UMDEV_BAR_PREFETCH = 1 << 2, /* prefetchable */
+    UMDEV_BAR_MEMORY = 1 << 3,   /* plain memory: umdev makes a memory object and maps it 1:1 */
+    UMDEV_BAR_READONLY = 1 << 4, /* client writes are refused (EPERM); mappings are read-only */
+};
+
+/*
+ * A BAR. Who answers an access to it, in this order: umdev for the MSI-X table and pending bits
+ * that lie in it; `regs`; the memory object, inside the areas it backs; the driver's read and
+ * write callbacks. A BAR without any of them is refused at creation.
+ */
+struct umdev_bar {
+    size_t struct_size;
+    uint64_t size; /* power of two: memory 16 bytes up, 4096 up where it can be mapped; I/O 4–256 */
+    uint32_t flags; /* enum umdev_bar_flags */
+    const struct umdev_regs_desc *regs;
+};
+#define UMDEV_BAR(...)                                                                             \
+    (&(const struct umdev_bar){.struct_size = sizeof(struct umdev_bar), __VA_ARGS__})
+
+/*
+ * MSI-X: `vectors` interrupts (0 to 2048; 0: no MSI-X). The table and the pending bits lie in BAR
+ * `bar`; where the driver does not describe that BAR, umdev makes one of the right size. With
+ * pba_offset 0 the pending bits follow the table, 8-byte aligned.
+ */
+struct umdev_msix {
+    uint16_t vectors;
+    uint8_t bar;
+    uint32_t table_offset; /* multiple of 8 */
+    uint32_t pba_offset;   /* multiple of 8 */
+};
+
+struct umdev_pci {
+    size_t struct_size;
+    uint16_t vendor, device;
+    uint16_t subsys_vendor, subsys_device; /* 0: the same as vendor, device */
+    uint32_t class_code;                   /* 24 bits: class, subclass, programming interface */
+    uint8_t revision;
+    uint8_t intx_pin;     /* 0: no INTx; 1 to 4: INTA to INTD */
+    uint16_t msi_vectors; /* 0 or a power of two up to 32 */
+    struct umdev_msix msix;
+    bool pcie; /* a PCI Express endpoint with function-level reset, 4096 bytes of config space */
+    uint64_t serial_number; /* 0: none; needs pcie */
+    const struct umdev_bar *bar[UMDEV_NUM_BARS];
+};
+#define UMDEV_PCI(...)                                                                             \
+    (&(const struct umdev_pci){.struct_size = sizeof(struct umdev_pci), __VA_ARGS__})
+
+/* A size of slice a parent offers. Its public name is <driver>-<name>. */
+struct umdev_type {
+    const char *name;            /* letters, digits, '_', '.', '-'; "1", "4", "small" */
+    const char *description;     /* NULL: none */
+    const char *pretty_name;     /* NULL: the public name */
+    unsigned instances;          /* how many of this type at once; 0: limited by the parent only */
+    const struct umdev_pci *pci; /* NULL: the driver's */
+    const void *data;            /* the driver's own; umdev never looks */
+};
+
+enum umdev_param_kind {
+    UMDEV_PARAM_STRING = 0,
+    UMDEV_PARAM_NUMBER, /* decimal, or 0x hexadecimal */
+    UMDEV_PARAM_SIZE,   /* bytes, with K, M, G or T for powers of 1024: 64M */
+    UMDEV_PARAM_BOOL,   /* yes, no, on, off, true, false, 1, 0 */
+};
+
+/* A key=value parameter of a parent. umdev checks and converts it before parent_open(). */
+struct umdev_param {
+    const char *name;
+    const char *description;
+    enum umdev_param_kind kind;
+    const char *value; /* the default, written as a user would */
+    uint64_t min, max; /* NUMBER and SIZE; both 0: any */
+};
+
+enum umdev_threads {
+    UMDEV_THREADS_SERIALISED = 0,
+    UMDEV_THREADS_PARALLEL,
+};
+
+/* ------------------------------------------------------------------ the driver itself */
+
+/*
+ * The callbacks. A device is created, opened by a client, closed, opened by the next …, removed:
+ *
+ *     parent_open ( create ( open ( read | write | reset | irqs_changed | dma_unmap )* close )*
+ * remove )* parent_close
+ *
+ * "close" comes also when the client dies. After close the client's memory and interrupts are gone.
+ * A callback that returns an error: −errno; the client gets it where it asked for something.
+ */
+struct umdev_driver {
+    size_t struct_size;
+    uint32_t api_version;
+    uint32_t type_size;  /* sizeof(struct umdev_type) as the driver knew it */
+    uint32_t param_size; /* sizeof(struct umdev_param) likewise */
+    enum umdev_threads threads;
+
+    const char *name; /* as in umdev-NAME.so: letters, digits, '_' */
+    const char *description;
+    const struct umdev_type *types;
+    size_t ntypes;
+    const struct umdev_param *params;
+    size_t nparams;
+    unsigned
+        max_instances; /* devices of all types a parent can hold; 0: limited by the types only */
+    size_t parent_priv_size; /* zeroed memory that umdev_parent_priv() returns */
+    size_t priv_size;        /* zeroed memory that umdev_device_priv() returns */
+    const struct umdev_pci *pci;
+
+    /* Get the hardware ready. NULL: nothing to do. Parameters: umdev_param_*(). May block. */
+    int (*parent_open)(struct umdev_parent *parent);
+    /* Every device is gone. NULL: nothing to do. May block. */
+    void (*parent_close)(struct umdev_parent *parent);
+
+    /*
+     * How many more devices of types[type] could be created now. NULL: umdev counts by `instances`
+     * and `max_instances`. Where given, it is the only limit: create() is reached only when it
+     * answered more than 0. Called with the parent locked: must not call into umdev but for privs
+     * and parameters.
+     */
+    unsigned (*available)(struct umdev_parent *parent, unsigned type);
+
+    /*
+     * A new device. Here, and only here, the umdev_region_set_*() functions may be called. What a
+     * failed create() took, it gives back itself: remove() is not called for it. NULL: nothing.
+     */
+    int (*create)(struct umdev_device *dev);
+    void (*remove)(struct umdev_device *dev);
+
+    /* A client has come (its memory and interrupts follow), or left. */
+    int (*open)(struct umdev_device *dev);
+    void (*close)(struct umdev_device *dev);
+
+    /*
+     * Back to the state after create(). Registers with hooks are already at their reset values,
+     * interrupts stay configured. Comes on a client's reset, on a function-level reset, and before
+     * each open() but the first.
+     */
+    int (*reset)(struct umdev_device *dev);
+
+    /*
+     * A trapped access to `len` bytes at `offset` of a region; inside the region, any alignment.
+     * All of it or −errno. read: fill `buf`. NULL: EIO to the client.
+     */
+    int (*read)(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf, size_t len);
+    int (*write)(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
+                 size_t len);
+
+    /* The client changed which interrupts of an index (UMDEV_IRQ_*) it listens to. */
+    void (*irqs_changed)(struct umdev_device *dev, unsigned index);
+
+    /*
+     * The client takes [first, last] of its memory back: let go of what you remember of it and
+     * release every window (umdev_dma_acquire) into it soon; the unmap waits for them.
+     */
+    void (*dma_unmap)(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last);
+};
+
+/*
+ * UMDEV_DRIVER(copier, .types = …, .pci = …): defines the driver and the symbol umdev looks for.
+ * Once in a shared object.
+ */
+#define UMDEV_DRIVER(driver_name, ...)                                                             \
+    static const struct umdev_driver umdev_driver_##driver_name = {                                \
+        .struct_size = sizeof(struct umdev_driver),                                                \
+        .api_version = UMDEV_DRIVER_API_VERSION,                                                   \
+        .type_size = sizeof(struct umdev_type),                                                    \
+        .param_size = sizeof(struct umdev_param),                                                  \
+        .name = #driver_name,                                                                      \
+        __VA_ARGS__};                                                                              \
+    UMDEV_API const struct umdev_driver *umdev_driver_entry(void);                                 \
+    const struct umdev_driver *umdev_driver_entry(void)                                            \
+    {                                                                                              \
+        return &umdev_driver_##driver_name;                                                        \
+    }                                                                                              \
+    struct umdev_driver
+
+/* ------------------------------------------------------------------ parents and devices */
+
+/* The driver's private memory of a parent, zeroed at its birth; NULL if parent_priv_size is 0. */
+UMDEV_API void *umdev_parent_priv(struct umdev_parent *parent);
+/* The name the operator gave the parent. Valid as long as the parent. */
+UMDEV_API const char *umdev_parent_name(const struct umdev_parent *parent);
+
+/*
+ * The value of a declared parameter: what the operator said or the default. An undeclared name, or
+ * the wrong kind, is a mistake in the driver: "" / 0 / false, and an error in the log.
+ */
+UMDEV_API const char *umdev_param_string(const struct umdev_parent *parent, const char *name);
+UMDEV_API uint64_t umdev_param_number(const struct umdev_parent *parent, const char *name);
+UMDEV_API uint64_t umdev_param_size(const struct umdev_parent *parent, const char *name);
+UMDEV_API bool umdev_param_bool(const struct umdev_parent *parent, const char *name);
+
+/* The driver's private memory of a device, zeroed at its birth; NULL if priv_size is 0. */
+UMDEV_API void *umdev_device_priv(struct umdev_device *dev);
+UMDEV_API struct umdev_parent *umdev_device_parent(struct umdev_device *dev);
+/* The type the device was created with: an index into, and an entry of, the driver's types. */
+UMDEV_API unsigned umdev_device_type_index(const struct umdev_device *dev);
+UMDEV_API const struct umdev_type *umdev_device_type(const struct umdev_device *dev);
+/* The device's UUID, canonical and lower-case. Valid as long as the device. */
+UMDEV_API const char *umdev_device_uuid(const struct umdev_device *dev);
+
+/* A line in umdev's log, prefixed with the parent's or the device's name. */
+UMDEV_API void umdev_parent_log(struct umdev_parent *parent, enum umdev_log_level level,
+                                const char *format, ...) __attribute__((format(printf, 3, 4)));
+UMDEV_API void umdev_device_log(struct umdev_device *dev, enum umdev_log_level level,
+                                const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ------------------------------------------------------------------ registers */
+
+/*
+ * A register's stored value; out of the file's bounds: 0, or nothing is stored. Setting calls no
+ * hook. Aligned accesses of their size are atomic, so engine threads may use them.
+ */
+UMDEV_API uint32_t umdev_regs_get32(const struct umdev_regs *regs, uint32_t offset);
+UMDEV_API uint64_t umdev_regs_get64(const struct umdev_regs *regs, uint32_t offset);
+UMDEV_API void umdev_regs_set32(struct umdev_regs *regs, uint32_t offset, uint32_t value);
+UMDEV_API void umdev_regs_set64(struct umdev_regs *regs, uint32_t offset, uint64_t value);
+
+/* ------------------------------------------------------------------ memory objects and regions */
+
+/*
+ * A memory object of `size` bytes (a positive multiple of 4096), zeroed, sealed against resizing,
+ * mapped into this process. It belongs to the device and goes with it.
+ * ENOMEM, EMFILE; EINVAL for a bad size.
+ */
+UMDEV_API int umdev_mem_create(struct umdev_device *dev, const char *name, uint64_t size,
+                               struct umdev_mem **mem);
+/* Its bytes in this process; its size. The client may change them at any moment. */
+UMDEV_API void *umdev_mem_ptr(struct umdev_mem *mem);
+UMDEV_API uint64_t umdev_mem_size(const struct umdev_mem *mem);
+
+/*
+ * In create() only (EBUSY later): give a BAR another size than described (a power of two), and back
+ * a BAR with `mem` from `mem_offset` on (4096-aligned, the BAR's size must fit: EINVAL). The client
+ * maps the areas; without areas the whole BAR. Outside them accesses trap. An area is aligned to
+ * 4096 in offset and size and they don't overlap (EINVAL); they are copied.
+ */
+UMDEV_API int umdev_region_set_size(struct umdev_device *dev, unsigned region, uint64_t size);
+UMDEV_API int umdev_region_set_mem(struct umdev_device *dev, unsigned region, struct umdev_mem *mem,
+                                   uint64_t mem_offset, const struct umdev_area *areas,
+                                   size_t nareas);
+
+/* ------------------------------------------------------------------ interrupts */
+
+/*
+ * Signal vector `vector` of UMDEV_IRQ_MSIX, UMDEV_IRQ_MSI, UMDEV_IRQ_ERR or UMDEV_IRQ_REQ. Never
+ * blocks. Success also when no client listens: the interrupt is lost, as in hardware. A vector
+ * masked in the MSI-X table or by the function mask is kept pending and signalled at unmask.
+ * EINVAL: no such index or vector, or INTx (see umdev_irq_set_level).
+ */
+UMDEV_API int umdev_irq_trigger(struct umdev_device *dev, unsigned index, unsigned vector);
+
+/*
+ * Drive the INTx line. Raised, it is signalled once and then masked until the client unmasks it;
+ * still raised then, it is signalled again. EINVAL: the device has no INTx pin. Never blocks.
+ */
+UMDEV_API int umdev_irq_set_level(struct umdev_device *dev, bool raised);
+
+/* ------------------------------------------------------------------ client memory */
+
+/*
+ * Copy between client memory and this process; ranges may cross the borders of mappings. All or
+ * nothing as far as mappings and protections go: they are checked before the first byte moves.
+ * EFAULT: a part is not mapped. EPERM: not readable or not writable. EOVERFLOW: the range wraps.
+ * EIO: the client took the memory away (its session ends). EOPNOTSUPP: a part is memory that the
+ * client gave no file for. ENODEV: no client, or bus mastering is off. Blocks for the time of the
+ * copy only.
+ */
+UMDEV_API int umdev_dma_read(struct umdev_device *dev, umdev_iova_t iova, void *buf, size_t len);
+UMDEV_API int umdev_dma_write(struct umdev_device *dev, umdev_iova_t iova, const void *buf,
+                              size_t len);
+/* From client memory to client memory; overlapping ranges are copied as by memmove. */
+UMDEV_API int umdev_dma_copy(struct umdev_device *dev, umdev_iova_t dst, umdev_iova_t src,
+                             size_t len);
+
+/*
+ * A window: client memory in this process's address space, for engines that work in place.
+ * Gives the longest piece of [iova, iova + len) that is contiguous here: window->len is 1 to len,
+ * ask again for the rest. While it is held the client's unmap of that memory waits, so hold it for
+ * one command, not for ever: after ten seconds the unmap gives up, the client is cut off and the
+ * window keeps the memory until it is released. The client can change the bytes at any moment;
+ * memory it takes away reads as zeros. Errors as umdev_dma_read, and EINVAL for len 0.
+ * Each window is released exactly once, from any thread.
+ */
+struct umdev_dma_window {
+    void *ptr;
+    size_t len;
+    void *hold; /* umdev's */
+};
+UMDEV_API int umdev_dma_acquire(struct umdev_device *dev, umdev_iova_t iova, size_t len,
+                                unsigned prot, struct umdev_dma_window *window);
+UMDEV_API void umdev_dma_release(struct umdev_device *dev, struct umdev_dma_window *window);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

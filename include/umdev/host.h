@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Run drivers in a process of your own: parents, devices, sockets. The command `umdev` is a user of
+ * this header, a test program that wants a device on a socketpair is another.
+ *
+ * A struct umdev_host is independent of any other in the process. Its functions may be called from
+ * any thread at the same time, but for umdev_host_free(), which comes last.
+ *
+ * The first host of a process installs a SIGBUS handler that catches client memory which is taken
+ * away under a device; faults anywhere else go on to the handler that was there before.
+ */
+#ifndef UMDEV_HOST_H
+#define UMDEV_HOST_H
+
+#include <umdev/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct umdev_host;
+struct umdev_driver;
+
+struct umdev_host_options {
+    size_t struct_size; /* sizeof(struct umdev_host_options) */
+    /* Where log lines go (no newline at their end); NULL: standard error. Any thread. */
+    void (*log)(void *opaque, enum umdev_log_level level, const char *line);
+    void *log_opaque;
+    enum umdev_log_level log_level; /* lines above it are dropped */
+    bool no_sigbus_handler; /* the program has its own and calls umdev_host_sigbus() in it */
+};
+
+/* ENOMEM, EMFILE, EAGAIN (no thread). `options` may be NULL. */
+UMDEV_API int umdev_host_new(const struct umdev_host_options *options, struct umdev_host **host);
+/* Disconnects every client, removes every device, closes every parent. May block on callbacks. */
+UMDEV_API void umdev_host_free(struct umdev_host *host);
+/* In a SIGBUS handler: true if the address was client memory and execution may go on. */
+UMDEV_API bool umdev_host_sigbus(void *fault_address);
+
+/* ------------------------------------------------------------------ parents and types */
+
+/*
+ * Open a parent: `driver` is a name (umdev-NAME.so is looked for in UMDEV_DRIVER_PATH, beside the
+ * program's build and in the install directory) or, with a '/', a file. `name` NULL: the driver's
+ * name with a number. `params`: "key=value" strings.
+ * ENOENT: no such driver. ENOEXEC: not a umdev driver, or of another API version. EEXIST: the name
+ * is taken. EINVAL: a parameter, or the driver's description of itself. Others from the driver.
+ */
+UMDEV_API int umdev_host_add_parent(struct umdev_host *host, const char *driver, const char *name,
+                                    const char *const *params, size_t nparams,
+                                    struct umdev_error *error);
+/* The same with a driver that is part of the program. */
+UMDEV_API int umdev_host_add_parent_static(struct umdev_host *host,
+                                           const struct umdev_driver *driver, const char *name,
+                                           const char *const *params, size_t nparams,
+                                           struct umdev_error *error);
+/* Removes its devices (as umdev_host_remove), then closes it. ENOENT. ENODEV: being removed. */
+UMDEV_API int umdev_host_remove_parent(struct umdev_host *host, const char *name);
+
+struct umdev_host_type {
+    const char *parent; /* the parent's name */
+    const char *driver;
+    const char *name; /* <driver>-<type> */
+    const char *pretty_name;
+    const char *description; /* NULL: none */
+    const char *device_api;  /* "vfio-pci" */
+    unsigned available;
+};
+/*
+ * Calls `each` for every type of every parent until it returns non-zero, which is returned. The
+ * struct and its strings are valid inside the call only; `each` must not call into the host.
+ */
+UMDEV_API int umdev_host_for_each_type(struct umdev_host *host,
+                                       int (*each)(void *opaque, const struct umdev_host_type *),
+                                       void *opaque);
+
+/* ------------------------------------------------------------------ devices */
+
+/*
+ * Create a device of `type` ("vgpu-4"; of the parent `parent`, or the first that has room if NULL).
+ * `uuid` NULL: a random one. `uuid_out` (may be NULL) takes the UUID.
+ * EINVAL: a malformed UUID. ENOENT: no such type or parent. EEXIST: the UUID is in use, with any
+ * parent. EUSERS: no room. ENODEV: the parent is being removed. Others from the driver's create().
+ */
+UMDEV_API int umdev_host_create(struct umdev_host *host, const char *parent, const char *type,
+                                const char *uuid, char uuid_out[UMDEV_UUID_STR_SIZE],
+                                struct umdev_error *error);
+/*
+ * Disconnect its client, then remove it; waits for callbacks in flight, never for the client.
+ * ENODEV: no such device, or its parent is being removed. EAGAIN: it is being created or removed.
+ */
+UMDEV_API int umdev_host_remove(struct umdev_host *host, const char *uuid);
+
+/*
+ * Serve a device at a UNIX socket. `mode` are the socket's permissions (0: 0600). A dead socket
+ * file at `path` is replaced. One client at a time: the next one is told EBUSY.
+ * ENODEV: no such device. EADDRINUSE: a live server, or something that is no socket, is there.
+ * ENAMETOOLONG; others as bind(2). EEXIST: the device has a socket already.
+ */
+UMDEV_API int umdev_host_listen(struct umdev_host *host, const char *uuid, const char *path,
+                                unsigned mode, struct umdev_error *error);
+/* The same on a listening socket, which the host then owns; on failure it stays the caller's. */
+UMDEV_API int umdev_host_listen_fd(struct umdev_host *host, const char *uuid, int fd);
+/* Serve one client on a connected stream socket; ownership as above. ENODEV, EAGAIN. */
+UMDEV_API int umdev_host_serve_fd(struct umdev_host *host, const char *uuid, int fd);
+
+/* What a device has done since it was created. */
+struct umdev_host_stats {
+    size_t struct_size;                           /* in: sizeof; only as much is filled in */
+    uint64_t sessions;                            /* clients served, the present one included */
+    uint64_t connected;                           /* 1: a client is there */
+    uint64_t messages;                            /* requests answered */
+    uint64_t traps_read, traps_write;             /* trapped accesses */
+    uint64_t trap_bytes_read, trap_bytes_written; /* … and their bytes */
+    uint64_t dma_maps;                            /* mappings now */
+    uint64_t dma_mapped_bytes;                    /* … and their bytes */
+    uint64_t dma_bytes_read, dma_bytes_written;   /* by the device in client memory */
+    uint64_t interrupts;                          /* signalled to a client */
+    uint64_t resets;
+    uint64_t errors; /* requests answered with an error */
+};
+/* ENODEV: no such device. */
+UMDEV_API int umdev_host_get_stats(struct umdev_host *host, const char *uuid,
+                                   struct umdev_host_stats *stats);
+
+struct umdev_host_device {
+    const char *uuid, *type, *parent, *driver;
+    const char *socket; /* path, or NULL */
+    bool connected;
+};
+/* As umdev_host_for_each_type. */
+UMDEV_API int umdev_host_for_each_device(struct umdev_host *host,
+                                         int (*each)(void *opaque,
+                                                     const struct umdev_host_device *),
+                                         void *opaque);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void log_to_stderr(enum umdev_log_level level, const char *line)
+{
+    static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
+
+    /* One call, so that lines of several threads do not mix. */
+    fprintf(stderr, "umdev: %s%s\n", names[level], line);
+}
+
+void log_vprint(const struct log *log, enum umdev_log_level level, const char *name,
+                const char *format, va_list args)
+{
+    int saved_errno = errno;
+    char line[LOG_LINE_MAX];
+    int used = 0;
+
+    if (!log || level > log->level)
+        return;
+    if (name)
+        used = snprintf(line, sizeof(line), "%s: ", name);
+    if (used >= 0 && (size_t)used < sizeof(line))
+        vsnprintf(line + used, sizeof(line) - (size_t)used, format, args);
+    if (log->sink)
+        log->sink(log->opaque, level, line);
+    else
+        log_to_stderr(level, line);
+    errno = saved_errno;
+}
+
+void log_print(const struct log *log, enum umdev_log_level level, const char *name,
+               const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    log_vprint(log, level, name, format, args);
+    va_end(args);
+}
+
+int error_set(struct umdev_error *error, int errno_value, const char *format, ...)
+{
+    int saved_errno = errno;
+    va_list args;
+
+    if (error) {
+        va_start(args, format);
+        vsnprintf(error->message, sizeof(error->message), format, args);
+        va_end(args);
+    }
+    errno = saved_errno;
+    return -errno_value;
+}

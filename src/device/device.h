@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One device as VFIO sees it: info, regions, interrupts, DMA, reset.
+ *
+ * Data model. A device has UMDEV_NUM_REGIONS regions: six BARs, ROM and VGA (never there), and the
+ * config space. A region is answered, in this order, by the MSI-X table, the register file, the
+ * memory object's areas, the driver. The device owns its memory objects, interrupts and iommu.
+ *
+ * Locks. `call_lock` is held around every driver callback of a serialised device and never while
+ * anything waits for the client; a parallel device takes it for create, open, close, reset and
+ * remove only. A device knows no socket: whoever speaks for the client is `struct device_client`.
+ *
+ * State: created -> open -> closed -> open … -> removed. One client at a time.
+ */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "device/irq.h"
+#include "iommu/iommu.h"
+
+#include <umdev/driver.h>
+
+/* What a device needs to be born; everything must outlive it. */
+struct device_setup {
+    const struct umdev_driver *driver; /* complete: members a short driver lacks are zero */
+    const struct umdev_type *type;     /* likewise */
+    unsigned type_index;
+    struct umdev_parent *parent;
+    const char *uuid; /* copied */
+    const struct log *log;
+};
+
+/* The client's representative, for as long as the device is open. */
+struct device_client {
+    /* Cut the client off: called from any thread, more than once; must not block. */
+    void (*disconnect)(struct device_client *client);
+};
+
+/* Checks the description, calls the driver's create(). EINVAL (error says why), ENOMEM, the
+ * driver's own. */
+int device_new(const struct device_setup *setup, struct umdev_device **dev,
+               struct umdev_error *error);
+/* Closed, and no call under way. Calls the driver's remove(). */
+void device_free(struct umdev_device *dev);
+
+/* EBUSY: it has a client. ESHUTDOWN: device_shutdown() was called. Others: the driver's open(). */
+int device_open(struct umdev_device *dev, struct device_client *client);
+/*
+ * The client is gone: interrupts cleared, memory unmapped (the driver's dma_unmap first), then the
+ * driver's close().
+ */
+void device_close(struct umdev_device *dev);
+/* Refuse clients from now on and cut off the present one. Does not wait. */
+void device_shutdown(struct umdev_device *dev);
+bool device_is_open(struct umdev_device *dev);
+
+struct device_info {
+    uint32_t flags; /* VFIO_DEVICE_FLAGS_RESET | _PCI */
+    uint32_t num_regions;
+    uint32_t num_irqs;
+};
+void device_get_info(const struct umdev_device *dev, struct device_info *info);
+
+struct device_region_info {
+    uint32_t flags; /* VFIO_REGION_INFO_FLAG_READ, _WRITE, _MMAP; never _CAPS */
+    uint64_t size;
+    uint64_t offset;                /* where the region starts in `fd` */
+    int fd;                         /* −1: can't be mapped; the device's */
+    const struct umdev_area *areas; /* NULL: the whole region; the device's */
+    size_t nareas;
+    bool has_msix_table; /* the MSI-X table lies in it: VFIO's MSIX_MAPPABLE if it can be mapped
+                            over */
+};
+/* EINVAL: index out of range. Fixed after creation; any thread. */
+int device_get_region(const struct umdev_device *dev, unsigned region,
+                      struct device_region_info *info);
+
+/*
+ * Trapped accesses of any size and alignment. EINVAL: no such region, or [offset, offset + len)
+ * not inside it. EPERM: not readable, not writable. Others: the driver's. len 0 is a success.
+ */
+int device_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf, size_t len);
+int device_write(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
+                 size_t len);
+
+int device_get_irq(const struct umdev_device *dev, unsigned index, struct irqs_info *info);
+/* As irqs_set(), then the driver's irqs_changed(). */
+int device_set_irqs(struct umdev_device *dev, uint32_t flags, unsigned index, uint32_t start,
+                    uint32_t count, const uint8_t *bools, struct fd_array *fds);
+
+/* As iommu_map(). */
+int device_dma_map(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, int fd,
+                   uint64_t offset, unsigned prot);
+/* Check, tell the driver, unmap: EINVAL, or 0 with *unmapped bytes; ETIMEDOUT as iommu_unmap(). */
+int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
+                     uint64_t *unmapped);
+/* Every mapping. */
+int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped);
+
+/* Registers, config space, interrupts' masks, the driver's reset(). Its errno. */
+int device_reset(struct umdev_device *dev);
+
+/* For the session's poll, and for the watchdog; see irq.h. */
+struct irqs *device_irqs(struct umdev_device *dev);
+
+struct device_stats {
+    uint64_t traps_read, traps_write, trap_bytes_read, trap_bytes_written;
+    uint64_t interrupts, resets, sessions;
+    struct iommu_stats dma;
+};
+void device_get_stats(struct umdev_device *dev, struct device_stats *stats);
+
+#endif

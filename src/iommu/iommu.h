@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device's view of its client's memory: DMA mappings and translation.
+ *
+ * Data model. A mapping is an IOVA range with a protection and, where the client gave a file, that
+ * range of the file mapped into this process. Mappings of one iommu never overlap. They lie in one
+ * array sorted by first IOVA, under a reader-writer lock that prefers writers: readers look up and
+ * copy, or take a reference (a window) and leave; map and unmap write. No lock is held
+ * while a driver is called or while anything waits for windows.
+ *
+ * A mapping is alive while it is in the array or a window holds it; the last reference unmaps.
+ * Unmap removes mappings from the array first, then waits for their windows: afterwards nothing
+ * here reaches that memory.
+ */
+#ifndef IOMMU_IOMMU_H
+#define IOMMU_IOMMU_H
+
+#include "base/log.h"
+#include "base/range.h"
+
+#include <umdev/types.h>
+
+struct iommu;
+
+/* Entry limit as the kernel's dma_entry_limit. */
+#define IOMMU_MAX_MAPPINGS 65535u
+
+struct iommu_stats {
+    uint64_t maps, mapped_bytes;        /* now */
+    uint64_t bytes_read, bytes_written; /* by the device, ever; windows count by their protection */
+};
+
+/* `log` and `name` (for log lines) must outlive it. −ENOMEM. */
+int iommu_new(const struct log *log, const char *name, struct iommu **iommu);
+/* All mappings must be gone from the driver's hands; windows still held keep theirs alive. */
+void iommu_free(struct iommu *iommu);
+
+/*
+ * Map [iova, iova + size) with `prot`. fd −1: memory without a file. The fd stays the caller's.
+ * EINVAL: size 0, not 4096-aligned (iova, size, offset), wraps, prot not R, W or RW, file too short
+ * for [offset, offset + size), not a file of memory (tmpfs, hugetlbfs, or a regular file of a local
+ * file system; FUSE and network file systems are refused: a page fault there can hang), opened
+ * without the access that prot needs. EEXIST: overlap. ENOSPC: IOMMU_MAX_MAPPINGS. ENOMEM.
+ */
+int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
+              unsigned prot);
+
+/*
+ * Check that unmapping [iova, iova+size) is allowed: EINVAL for size 0, misalignment, wrap, or a
+ * mapping that is only partly inside. 0 also when nothing is mapped there.
+ */
+int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
+/*
+ * Type1 v2's unmap: all mappings inside the range; none is a success. *unmapped: the bytes. Waits
+ * for windows, at most `timeout_ms`: −ETIMEDOUT then, the mappings are gone from the table and
+ * the stragglers keep theirs. The caller has told the driver before.
+ */
+int iommu_unmap(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int timeout_ms,
+                uint64_t *unmapped);
+/* The same for every mapping: the client is gone. */
+int iommu_unmap_all(struct iommu *iommu, int timeout_ms);
+/* Calls `each` for every mapping in order of IOVA, in no lock (a snapshot of the ranges). −ENOMEM.
+ */
+int iommu_for_each(struct iommu *iommu, void (*each)(void *opaque, struct range range),
+                   void *opaque);
+
+/* Copies; errnos as umdev_dma_read(), less ENODEV. */
+int iommu_read(struct iommu *iommu, umdev_iova_t iova, void *buf, size_t len);
+int iommu_write(struct iommu *iommu, umdev_iova_t iova, const void *buf, size_t len);
+int iommu_copy(struct iommu *iommu, umdev_iova_t dst, umdev_iova_t src, size_t len);
+
+/* As umdev_dma_acquire(): the longest contiguous piece. *ptr, *got, *hold. */
+int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned prot, void **ptr,
+                  size_t *got, void **hold);
+void iommu_release(struct iommu *iommu, void *hold);
+
+/* Whether a client file was found truncated since the last unmap_all. */
+bool iommu_lost(const struct iommu *iommu);
+
+void iommu_get_stats(struct iommu *iommu, struct iommu_stats *stats);
+
+#endif
