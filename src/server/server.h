@@ -23,6 +23,7 @@ struct server;
 struct server_target {
     /* A reference to the device, or NULL: it is gone. */
     struct umdev_device *(*get)(void *opaque);
+    /* Give it back; once for each device that get returned. */
     void (*put)(void *opaque);
 };
 
@@ -39,7 +40,7 @@ int server_listen(struct server *server, int fd, const char *path, const char *n
 /* No new clients; sessions of this listener are cut off and waited for. */
 void server_listener_close(struct server_listener *listener);
 /*
- * Serve a connected socket; it is the server's if 0 is returned. `put` is called once get was.
+ * Serve a connected socket; it is the server's if 0 is returned.
  * EAGAIN: no thread. Sessions of the same `opaque` are ended by server_disconnect().
  */
 int server_serve(struct server *server, int fd, const char *name,

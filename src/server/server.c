@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "server/server.h"
+
+#include "base/cleanup.h"
+#include "base/range.h"
+#include "server/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+/* How long a client may take for its VERSION, and how many may be at it on one listener. */
+#define HANDSHAKE_TIMEOUT_MS 10000
+#define HANDSHAKES_MAX       16
+#define TICK_MS              500
+
+/*
+ * A connection's thread and what it serves. In the server's list from its start until the
+ * acceptor (or server_free) has joined the thread.
+ */
+struct connection {
+    struct connection *next;
+    struct server *server;
+    struct server_listener *listener; /* NULL: handed over by server_serve() */
+    struct server_target target;
+    void *opaque;
+    pthread_t thread;
+    struct session session;
+    bool got; /* the target gave a device; the thread's own */
+    bool handshaking;
+    bool serving; /* the device is open: its interrupts may be looked at */
+    bool done;    /* the device and the target are let go of; only the join is left */
+};
+
+struct server_listener {
+    struct server_listener *next;
+    struct server *server;
+    int fd;
+    char *path, *name;
+    struct server_target target;
+    void *opaque;
+    bool closing;
+};
+
+struct server {
+    const struct log *log;
+    int epoll, wake;
+    int reserve; /* given up for a moment to turn a client away when fds run out */
+    pthread_t acceptor;
+    pthread_mutex_t lock; /* everything below, and the connections' flags */
+    pthread_cond_t changed;
+    struct server_listener *listeners;
+    struct connection *connections;
+    bool stopping;
+};
+
+static void server_wake(struct server *server)
+{
+    uint64_t one = 1;
+
+    /* A full counter means that a wake-up is due anyway. */
+    (void)!write(server->wake, &one, sizeof(one));
+}
+
+/* ------------------------------------------------------------------ connections */
+
+static struct umdev_device *connection_get_device(void *opaque)
+{
+    struct connection *connection = opaque;
+    struct umdev_device *dev = connection->target.get(connection->opaque);
+
+    connection->got = dev != NULL;
+    return dev;
+}
+
+static void connection_set(struct connection *connection, bool *flag, bool value)
+{
+    LOCK_FOR_SCOPE(&connection->server->lock);
+    *flag = value;
+    pthread_cond_broadcast(&connection->server->changed);
+}
+
+static void *connection_run(void *argument)
+{
+    struct connection *connection = argument;
+    struct session *session = &connection->session;
+    struct server *server = connection->server;
+    int ret;
+
+    ret = session_handshake(session, HANDSHAKE_TIMEOUT_MS, connection_get_device, connection);
+    connection_set(connection, &connection->handshaking, false);
+    if (ret)
+        log_print(server->log, UMDEV_LOG_INFO, session->name, "client turned away: %s",
+                  strerrordesc_np(-ret));
+    if (session->dev) {
+        log_print(server->log, UMDEV_LOG_INFO, session->name, "client connected");
+        connection_set(connection, &connection->serving, true);
+        if (!ret)
+            session_serve(session);
+        connection_set(connection, &connection->serving, false);
+        device_close(session->dev);
+        log_print(server->log, UMDEV_LOG_INFO, session->name, "client gone");
+    }
+    if (connection->got)
+        connection->target.put(connection->opaque);
+    connection_set(connection, &connection->done, true);
+    server_wake(server);
+    return NULL;
+}
+
+/* Start a thread for the socket, which is the server's if 0 is returned. Called with the lock. */
+static int connection_start(struct server *server, int fd, const char *name,
+                            const struct server_target *target, void *opaque,
+                            struct server_listener *listener)
+{
+    CLEANUP_FREE struct connection *connection = calloc(1, sizeof(*connection));
+    int ret;
+
+    if (!connection)
+        return -ENOMEM;
+    connection->server = server;
+    connection->listener = listener;
+    connection->target = *target;
+    connection->opaque = opaque;
+    connection->handshaking = true;
+    ret = session_init(&connection->session, fd, server->log, name);
+    if (ret)
+        return ret;
+    ret = pthread_create(&connection->thread, NULL, connection_run, connection);
+    if (ret) {
+        connection->session.sock = -1;
+        session_fini(&connection->session);
+        return -EAGAIN;
+    }
+    connection->next = server->connections;
+    server->connections = TAKE_POINTER(connection);
+    return 0;
+}
+
+/* Join the threads that are done. */
+static void server_reap(struct server *server)
+{
+    struct connection *done = NULL, **link, *connection;
+
+    pthread_mutex_lock(&server->lock);
+    for (link = &server->connections; *link;) {
+        connection = *link;
+        if (connection->done) {
+            *link = connection->next;
+            connection->next = done;
+            done = connection;
+        } else {
+            link = &connection->next;
+        }
+    }
+    pthread_mutex_unlock(&server->lock);
+    while (done) {
+        connection = done;
+        done = connection->next;
+        pthread_join(connection->thread, NULL);
+        session_fini(&connection->session);
+        free(connection);
+    }
+}
+
+/* Cut off the connections of a listener or of a target, and wait until they are done. With the
+ * lock. */
+static void server_cut_off(struct server *server, const struct server_listener *listener,
+                           const void *opaque)
+{
+    bool waiting;
+
+    do {
+        waiting = false;
+        for (struct connection *c = server->connections; c; c = c->next) {
+            if (c->done || (listener && c->listener != listener) || (opaque && c->opaque != opaque))
+                continue;
+            shutdown(c->session.sock, SHUT_RDWR);
+            waiting = true;
+        }
+        if (waiting)
+            pthread_cond_wait(&server->changed, &server->lock);
+    } while (waiting);
+}
+
+/* ------------------------------------------------------------------ the acceptor */
+
+static unsigned listener_handshakes(const struct server_listener *listener)
+{
+    unsigned count = 0;
+
+    for (struct connection *c = listener->server->connections; c; c = c->next)
+        count += c->listener == listener && c->handshaking;
+    return count;
+}
+
+/* Out of fds: the client in the queue would wake us for ever, so take it and turn it away. */
+static void listener_turn_away(struct server_listener *listener)
+{
+    struct server *server = listener->server;
+    int fd;
+
+    log_print(server->log, UMDEV_LOG_ERROR, listener->name, "out of file descriptors");
+    if (server->reserve >= 0)
+        close(server->reserve);
+    fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0)
+        close(fd);
+    server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Called with the lock: pthread_create() and accept() on a ready socket do not block. */
+static void listener_accept(struct server_listener *listener)
+{
+    CLEANUP_FD int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    struct server *server = listener->server;
+    int ret;
+
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE)
+            listener_turn_away(listener);
+        return;
+    }
+    if (listener_handshakes(listener) >= HANDSHAKES_MAX) {
+        log_print(server->log, UMDEV_LOG_WARNING, listener->name,
+                  "client turned away: %d others have connected and said nothing", HANDSHAKES_MAX);
+        return;
+    }
+    ret =
+        connection_start(server, fd, listener->name, &listener->target, listener->opaque, listener);
+    if (ret)
+        log_print(server->log, UMDEV_LOG_ERROR, listener->name, "client turned away: %s",
+                  strerrordesc_np(-ret));
+    else
+        take_fd(&fd);
+}
+
+/* Release interrupts that clients have blocked, and end those clients' sessions. */
+static void server_tick(struct server *server)
+{
+    LOCK_FOR_SCOPE(&server->lock);
+    for (struct connection *c = server->connections; c; c = c->next) {
+        if (!c->serving || !irqs_unstick(device_irqs(c->session.dev)))
+            continue;
+        log_print(server->log, UMDEV_LOG_WARNING, c->session.name,
+                  "client cut off: it blocked an interrupt's eventfd");
+        shutdown(c->session.sock, SHUT_RDWR);
+    }
+}
+
+/* Whether a listener is still there: it may have been closed since epoll named it. */
+static bool server_has_listener(struct server *server, const struct server_listener *listener)
+{
+    for (struct server_listener *l = server->listeners; l; l = l->next) {
+        if (l == listener)
+            return !l->closing;
+    }
+    return false;
+}
+
+static void *server_accept_loop(void *argument)
+{
+    struct server *server = argument;
+    struct epoll_event events[16];
+    bool stopping = false, serving = false;
+
+    while (!stopping) {
+        int n = epoll_wait(server->epoll, events, ARRAY_SIZE(events), serving ? TICK_MS : -1);
+        uint64_t count;
+
+        pthread_mutex_lock(&server->lock);
+        for (int i = 0; i < n; i++) {
+            struct server_listener *listener = events[i].data.ptr;
+
+            if (!listener)
+                (void)!read(server->wake, &count, sizeof(count));
+            else if (server_has_listener(server, listener))
+                listener_accept(listener);
+        }
+        stopping = server->stopping;
+        pthread_mutex_unlock(&server->lock);
+        server_reap(server);
+        server_tick(server);
+        pthread_mutex_lock(&server->lock);
+        serving = server->connections != NULL;
+        pthread_mutex_unlock(&server->lock);
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ life */
+
+int server_new(const struct log *log, struct server **result)
+{
+    CLEANUP_FREE struct server *server = calloc(1, sizeof(*server));
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    CLEANUP_FD int epoll = epoll_create1(EPOLL_CLOEXEC);
+    CLEANUP_FD int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    CLEANUP_FD int reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    if (!server)
+        return -ENOMEM;
+    if (epoll < 0 || wake < 0 || reserve < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, wake, &event))
+        return -errno;
+    server->log = log;
+    server->epoll = epoll;
+    server->wake = wake;
+    server->reserve = reserve;
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_cond_init(&server->changed, NULL);
+    if (pthread_create(&server->acceptor, NULL, server_accept_loop, server)) {
+        pthread_cond_destroy(&server->changed);
+        pthread_mutex_destroy(&server->lock);
+        return -EAGAIN;
+    }
+    take_fd(&epoll);
+    take_fd(&wake);
+    take_fd(&reserve);
+    *result = TAKE_POINTER(server);
+    return 0;
+}
+
+void server_free(struct server *server)
+{
+    if (!server)
+        return;
+    while (server->listeners)
+        server_listener_close(server->listeners);
+    pthread_mutex_lock(&server->lock);
+    server_cut_off(server, NULL, NULL);
+    server->stopping = true;
+    pthread_mutex_unlock(&server->lock);
+    server_wake(server);
+    pthread_join(server->acceptor, NULL);
+    server_reap(server);
+    close(server->epoll);
+    close(server->wake);
+    if (server->reserve >= 0)
+        close(server->reserve);
+    pthread_cond_destroy(&server->changed);
+    pthread_mutex_destroy(&server->lock);
+    free(server);
+}
+
+static void listener_free(struct server_listener *listener)
+{
+    free(listener->path);
+    free(listener->name);
+    free(listener);
+}
+
+int server_listen(struct server *server, int fd, const char *path, const char *name,
+                  const struct server_target *target, void *opaque, struct server_listener **result)
+{
+    struct server_listener *listener = calloc(1, sizeof(*listener));
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = listener};
+
+    if (!listener)
+        return -ENOMEM;
+    *listener = (struct server_listener){
+        .server = server,
+        .fd = fd,
+        .path = path ? strdup(path) : NULL,
+        .name = strdup(name),
+        .target = *target,
+        .opaque = opaque,
+    };
+    if (!listener->name || (path && !listener->path)) {
+        listener_free(listener);
+        return -ENOMEM;
+    }
+    /* A client that gives up between epoll and accept must not make the acceptor wait. */
+    if (fcntl(fd, F_SETFL, O_NONBLOCK)) {
+        int ret = -errno;
+
+        listener_free(listener);
+        return ret;
+    }
+    LOCK_FOR_SCOPE(&server->lock);
+    if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event)) {
+        int ret = -errno;
+
+        listener_free(listener);
+        return ret;
+    }
+    listener->next = server->listeners;
+    server->listeners = listener;
+    *result = listener;
+    return 0;
+}
+
+void server_listener_close(struct server_listener *listener)
+{
+    struct server *server = listener->server;
+    struct server_listener **link;
+
+    pthread_mutex_lock(&server->lock);
+    listener->closing = true;
+    epoll_ctl(server->epoll, EPOLL_CTL_DEL, listener->fd, NULL);
+    server_cut_off(server, listener, NULL);
+    for (link = &server->listeners; *link != listener; link = &(*link)->next)
+        ;
+    *link = listener->next;
+    pthread_mutex_unlock(&server->lock);
+    /* Unlinked before it is closed: a socket file that is there can be connected to. */
+    if (listener->path)
+        unlink(listener->path);
+    close(listener->fd);
+    listener_free(listener);
+}
+
+int server_serve(struct server *server, int fd, const char *name,
+                 const struct server_target *target, void *opaque)
+{
+    LOCK_FOR_SCOPE(&server->lock);
+    int ret = connection_start(server, fd, name, target, opaque, NULL);
+
+    if (!ret)
+        server_wake(server);
+    return ret;
+}
+
+void server_disconnect(struct server *server, void *opaque)
+{
+    LOCK_FOR_SCOPE(&server->lock);
+    server_cut_off(server, NULL, opaque);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "server/session.h"
+
+#include "base/range.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Longer VERSION requests are nobody's: the text names a handful of numbers. */
+#define VERSION_MAX_BODY 16384
+
+static void session_disconnect(struct device_client *client)
+{
+    struct session *session = (struct session *)((char *)client - offsetof(struct session, client));
+
+    shutdown(session->sock, SHUT_RDWR);
+}
+
+int session_init(struct session *session, int sock, const struct log *log, const char *name)
+{
+    int ret;
+
+    memset(session, 0, sizeof(*session));
+    session->client.disconnect = session_disconnect;
+    session->log = log;
+    snprintf(session->name, sizeof(session->name), "%s", name);
+    session->reply = mmap(NULL, WIRE_MAX_MESSAGE, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (session->reply == MAP_FAILED)
+        return -ENOMEM;
+    ret = wire_stream_init(&session->stream, sock);
+    if (ret) {
+        munmap(session->reply, WIRE_MAX_MESSAGE);
+        return ret;
+    }
+    session->sock = sock;
+    return 0;
+}
+
+void session_fini(struct session *session)
+{
+    wire_stream_fini(&session->stream);
+    munmap(session->reply, WIRE_MAX_MESSAGE);
+    close(session->sock);
+}
+
+/* The reply to `request`: an error with no body, or the body that `reply` describes. */
+static int session_send_reply(struct session *session, const struct wire_header *request, int error,
+                              const struct session_reply *reply)
+{
+    struct wire_header header = {
+        .id = request->id,
+        .command = request->command,
+        .size = (uint32_t)(sizeof(header) + (error ? 0 : reply->size)),
+        .flags = WIRE_TYPE_REPLY | (error ? WIRE_ERROR : 0u),
+        .error = (uint32_t)error,
+    };
+    bool with_fd = !error && reply->fd >= 0;
+
+    memcpy(session->reply, &header, sizeof(header));
+    return wire_send(session->sock, session->reply, header.size, with_fd ? &reply->fd : NULL,
+                     with_fd ? 1 : 0);
+}
+
+/* ------------------------------------------------------------------ VERSION */
+
+/* Whether we can talk to a client that proposes this; narrows `version` down to what we answer. */
+static int version_agree(struct wire_version *version)
+{
+    if (version->major != WIRE_VERSION_MAJOR)
+        return -EINVAL;
+    version->minor = MIN(version->minor, WIRE_VERSION_MINOR);
+    if (!(version->pgsizes & PAGE_SIZE_4K))
+        return -EINVAL;
+    version->max_msg_fds = MIN(version->max_msg_fds, SESSION_MAX_MSG_FDS);
+    version->max_data_xfer_size = WIRE_MAX_DATA;
+    version->max_dma_maps = IOMMU_MAX_MAPPINGS;
+    version->pgsizes = PAGE_SIZE_4K;
+    version->write_multiple = true;
+    return 0;
+}
+
+/* Receive and check VERSION; the answer's body is in `reply`. */
+static int version_receive(struct session *session, struct wire_header *request,
+                           struct session_reply *reply)
+{
+    struct wire_message message;
+    struct wire_version answer;
+    int ret = wire_stream_next(&session->stream, &message);
+
+    if (ret <= 0)
+        return ret ? ret : -ECONNRESET;
+    *request = message.header;
+    if (message.header.command != WIRE_VERSION ||
+        (message.header.flags & WIRE_FLAGS_KNOWN) != WIRE_TYPE_COMMAND ||
+        message.body_size > VERSION_MAX_BODY)
+        return -EPROTO;
+    ret = wire_version_parse(message.body, message.body_size, &session->version);
+    if (ret)
+        return ret;
+    answer = session->version;
+    ret = version_agree(&answer);
+    if (ret)
+        return ret;
+    ret = wire_version_format(&answer, reply->body, WIRE_MAX_DATA);
+    if (ret < 0)
+        return ret;
+    reply->size = (size_t)ret;
+    if (reply->size > message.body_size) {
+        answer.offered = 0;
+        ret = wire_version_format(&answer, reply->body, WIRE_MAX_DATA);
+        if (ret < 0)
+            return ret;
+        /* A request without JSON text gets an answer without. */
+        reply->size = MIN((size_t)ret, message.body_size);
+    }
+    return 0;
+}
+
+static int session_open_device(struct session *session, struct umdev_device *(*get)(void *opaque),
+                               void *opaque, struct umdev_device **dev)
+{
+    *dev = get(opaque);
+    return *dev ? device_open(*dev, &session->client) : -ENODEV;
+}
+
+int session_handshake(struct session *session, uint64_t timeout_ms,
+                      struct umdev_device *(*get)(void *opaque), void *opaque)
+{
+    struct timeval receive_timeout = {.tv_sec = (time_t)(timeout_ms / 1000),
+                                      .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
+    struct session_reply reply = {.body = session->reply + sizeof(struct wire_header), .fd = -1};
+    struct wire_header request;
+    struct umdev_device *dev = NULL;
+    struct timespec now;
+    int ret;
+
+    /* The deadline bounds a client that sends byte after byte, the timeout one that sends none. */
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    session->stream.deadline_ns =
+        (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + timeout_ms * 1000000u;
+    setsockopt(session->sock, SOL_SOCKET, SO_RCVTIMEO, &receive_timeout, sizeof(receive_timeout));
+    ret = version_receive(session, &request, &reply);
+    if (ret == -EINVAL)
+        session_send_reply(session, &request, EINVAL, NULL);
+    if (ret)
+        return ret;
+    ret = session_open_device(session, get, opaque, &dev);
+    if (ret) {
+        session_send_reply(session, &request, -ret, NULL);
+        return ret;
+    }
+    session->dev = dev;
+    session->stream.deadline_ns = 0;
+    receive_timeout = (struct timeval){0};
+    setsockopt(session->sock, SOL_SOCKET, SO_RCVTIMEO, &receive_timeout, sizeof(receive_timeout));
+    return session_send_reply(session, &request, 0, &reply);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+/* Wait for a request or for the client's INTx unmask eventfd, if it has given one. */
+static void session_wait(struct session *session)
+{
+    struct pollfd fds[2] = {{.fd = session->sock, .events = POLLIN}, {.events = POLLIN}};
+
+    while (!wire_stream_ready(&session->stream)) {
+        fds[1].fd = irqs_unmask_fd(device_irqs(session->dev));
+        if (fds[1].fd < 0)
+            return;
+        if (poll(fds, 2, -1) < 0)
+            continue;
+        if (fds[1].revents)
+            irqs_unmask_event(device_irqs(session->dev));
+        if (fds[0].revents)
+            return;
+    }
+}
+
+/* Answer one message. False: the connection is over. */
+static bool session_answer(struct session *session, const struct wire_message *message)
+{
+    const struct wire_header *header = &message->header;
+    struct session_reply reply = {.body = session->reply + sizeof(*header), .fd = -1};
+    int ret;
+
+    if ((header->flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY) {
+        log_print(session->log, UMDEV_LOG_WARNING, session->name,
+                  "client answered a request that was never made (command %u)", header->command);
+        return false;
+    }
+    if (header->flags & ~(uint32_t)WIRE_NO_REPLY)
+        ret = -EINVAL;
+    else
+        ret = session_request(session, message, &reply);
+    device_count_request(session->dev, ret != 0);
+    if (ret)
+        log_print(session->log, UMDEV_LOG_DEBUG, session->name, "command %u failed: errno %d",
+                  header->command, -ret);
+    if (header->flags & WIRE_NO_REPLY)
+        return true;
+    return session_send_reply(session, header, -ret, &reply) == 0;
+}
+
+void session_serve(struct session *session)
+{
+    struct wire_message message;
+    int ret;
+
+    do {
+        session_wait(session);
+        ret = wire_stream_next(&session->stream, &message);
+    } while (ret > 0 && session_answer(session, &message));
+    if (ret < 0 && ret != -ECONNRESET)
+        log_print(session->log, UMDEV_LOG_WARNING, session->name, "client cut off: %s",
+                  strerrordesc_np(-ret));
+}

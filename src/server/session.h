@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A session: one client on one device, served by one thread.
+ *
+ * The thread owns everything here but `client`, whose disconnect any thread may call while the
+ * device is open: it shuts the socket down, which wakes the thread wherever it waits. The socket
+ * is closed only after device_close(), when nobody can call disconnect any more.
+ */
+#ifndef SERVER_SESSION_H
+#define SERVER_SESSION_H
+
+#include "device/device.h"
+#include "server/server.h"
+#include "wire/stream.h"
+#include "wire/version.h"
+
+/* What the fds of a message may number, as we tell clients. */
+#define SESSION_MAX_MSG_FDS 16
+
+struct session {
+    struct device_client client;
+    const struct log *log;
+    char name[64]; /* for log lines */
+    int sock;
+    struct wire_stream stream;
+    struct umdev_device *dev; /* NULL until VERSION */
+    struct wire_version version;
+    uint8_t *reply; /* WIRE_MAX_MESSAGE bytes; pages are only used as they are needed */
+};
+
+/* A reply under construction: the body begins behind the header. */
+struct session_reply {
+    uint8_t *body;
+    size_t size; /* of the body */
+    int fd;      /* sent along if >= 0; borrowed */
+};
+
+/* The session takes the socket over if 0 is returned. −ENOMEM. */
+int session_init(struct session *session, int sock, const struct log *log, const char *name);
+void session_fini(struct session *session);
+
+/*
+ * VERSION: waits for it until the deadline, checks it, opens the device that `get` gives and
+ * answers. 0: session->dev is open. −errno: the client has been told what it could be told.
+ */
+int session_handshake(struct session *session, uint64_t timeout_ms,
+                      struct umdev_device *(*get)(void *opaque), void *opaque);
+/* Serve requests until the client leaves, breaks the protocol or is cut off. */
+void session_serve(struct session *session);
+
+/*
+ * Answer one request: fills in `reply`; −errno becomes an error reply. requests.c.
+ */
+int session_request(struct session *session, const struct wire_message *message,
+                    struct session_reply *reply);
+
+#endif

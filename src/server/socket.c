@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/cleanup.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+static int socket_address(const char *path, struct sockaddr_un *address, struct umdev_error *error)
+{
+    size_t len = strlen(path);
+
+    if (len == 0)
+        return error_set(error, ENOENT, "a socket needs a path, got an empty one");
+    if (len >= sizeof(address->sun_path))
+        return error_set(error, ENAMETOOLONG,
+                         "socket path '%s' has %zu characters, a socket's path at most %zu", path,
+                         len, sizeof(address->sun_path) - 1);
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(address->sun_path, path, len + 1);
+    return 0;
+}
+
+/* Remove what a dead server left at `path`. EADDRINUSE: it is alive, or no socket. */
+static int socket_remove_dead(const struct sockaddr_un *address, struct umdev_error *error)
+{
+    const char *path = address->sun_path;
+    CLEANUP_FD int probe = -1;
+    struct stat status;
+
+    if (lstat(path, &status))
+        return errno == ENOENT
+                   ? 0
+                   : error_set(error, errno, "socket '%s': %s", path, strerrordesc_np(errno));
+    if (!S_ISSOCK(status.st_mode))
+        return error_set(error, EADDRINUSE, "'%s' is there already and is no socket", path);
+    probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return -errno;
+    if (!connect(probe, (const struct sockaddr *)address, sizeof(*address)) ||
+        errno != ECONNREFUSED)
+        return error_set(error, EADDRINUSE, "socket '%s' is in use by another server", path);
+    if (unlink(path))
+        return error_set(error, errno, "can't replace the dead socket '%s': %s", path,
+                         strerrordesc_np(errno));
+    return 0;
+}
+
+int server_socket_bind(const char *path, unsigned mode, int *result, struct umdev_error *error)
+{
+    struct sockaddr_un address;
+    CLEANUP_FD int fd = -1;
+    int ret = socket_address(path, &address, error);
+
+    if (!ret)
+        ret = socket_remove_dead(&address, error);
+    if (ret)
+        return ret;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set(error, errno, "can't make a socket: %s", strerrordesc_np(errno));
+    /* On Linux bind() makes the file with the socket's own mode: never a moment of more access. */
+    if (fchmod(fd, mode ? mode : 0600) ||
+        bind(fd, (const struct sockaddr *)&address, sizeof(address)))
+        return error_set(error, errno, "can't make socket '%s': %s", path, strerrordesc_np(errno));
+    if (chmod(path, mode ? mode : 0600) || listen(fd, 64)) {
+        ret = error_set(error, errno, "can't listen at '%s': %s", path, strerrordesc_np(errno));
+        unlink(path);
+        return ret;
+    }
+    *result = take_fd(&fd);
+    return 0;
+}

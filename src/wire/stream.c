@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "wire/stream.h"
+
+#include "base/range.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Reads ahead of the current message stay within the buffer's first, always warm, pages. */
+#define READ_AHEAD 4096
+
+int wire_stream_init(struct wire_stream *stream, int sock)
+{
+    memset(stream, 0, sizeof(*stream));
+    stream->sock = sock;
+    stream->capacity = WIRE_MAX_MESSAGE + READ_AHEAD;
+    stream->buf = mmap(NULL, stream->capacity, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return stream->buf == MAP_FAILED ? -ENOMEM : 0;
+}
+
+void wire_stream_fini(struct wire_stream *stream)
+{
+    for (unsigned i = 0; i < stream->nfds; i++)
+        close(stream->fds[i].fd);
+    stream->nfds = 0;
+    fd_array_close(&stream->message_fds);
+    munmap(stream->buf, stream->capacity);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Keep fds that came with a read whose last byte is at stream->position − 1. */
+static int stream_keep_fds(struct wire_stream *stream, struct fd_array *fds)
+{
+    if (fds->count > ARRAY_SIZE(stream->fds) - stream->nfds) {
+        fd_array_close(fds);
+        return -EMSGSIZE;
+    }
+    for (unsigned i = 0; i < fds->count; i++) {
+        stream->fds[stream->nfds].fd = fds->fds[i];
+        stream->fds[stream->nfds].position = stream->position;
+        stream->nfds++;
+    }
+    fds->count = 0;
+    return 0;
+}
+
+/* One read, of `wanted` bytes or somewhat more. 0: end of stream. */
+static ssize_t stream_fill(struct wire_stream *stream, size_t wanted)
+{
+    size_t room = stream->capacity - stream->end;
+    struct fd_array fds;
+    ssize_t got;
+    int ret;
+
+    fd_array_init(&fds);
+    if (stream->deadline_ns && now_ns() >= stream->deadline_ns)
+        return -ETIMEDOUT;
+    got = fdpass_recv(stream->sock, stream->buf + stream->end, MIN(room, MAX(wanted, READ_AHEAD)),
+                      &fds);
+    if (got <= 0) {
+        fd_array_close(&fds);
+        return got == -EAGAIN ? -ETIMEDOUT : got;
+    }
+    stream->end += (size_t)got;
+    stream->position += (size_t)got;
+    if (fds.count) {
+        ret = stream_keep_fds(stream, &fds);
+        if (ret)
+            return ret;
+    }
+    return got;
+}
+
+/* Make at least `size` bytes of the current message available. 1, or as wire_stream_next(). */
+static int stream_need(struct wire_stream *stream, size_t size)
+{
+    while (stream->end - stream->start < size) {
+        size_t have = stream->end - stream->start;
+        ssize_t got;
+
+        if (stream->capacity - stream->start < size || have == 0) {
+            memmove(stream->buf, stream->buf + stream->start, have);
+            stream->start = 0;
+            stream->end = have;
+        }
+        got = stream_fill(stream, size - have);
+        if (got == 0)
+            return have ? -ECONNRESET : 0;
+        if (got < 0)
+            return (int)got;
+    }
+    return 1;
+}
+
+/* The fds whose stream position lies in the current message, of `size` bytes. */
+static int stream_take_fds(struct wire_stream *stream, size_t size)
+{
+    uint64_t message_end = stream->position - (stream->end - stream->start) + size;
+    unsigned n = 0;
+
+    while (n < stream->nfds && stream->fds[n].position <= message_end)
+        n++;
+    if (n > FD_ARRAY_MAX)
+        return -EMSGSIZE;
+    for (unsigned i = 0; i < n; i++)
+        stream->message_fds.fds[i] = stream->fds[i].fd;
+    stream->message_fds.count = n;
+    stream->nfds -= n;
+    memmove(stream->fds, stream->fds + n, stream->nfds * sizeof(stream->fds[0]));
+    return 0;
+}
+
+static void stream_drop_message(struct wire_stream *stream)
+{
+    if (stream->message_fds.count)
+        fd_array_close(&stream->message_fds);
+    stream->start += stream->message_size;
+    stream->message_size = 0;
+}
+
+int wire_stream_next(struct wire_stream *stream, struct wire_message *message)
+{
+    int ret;
+
+    stream_drop_message(stream);
+    ret = stream_need(stream, sizeof(message->header));
+    if (ret <= 0)
+        return ret;
+    memcpy(&message->header, stream->buf + stream->start, sizeof(message->header));
+    if (message->header.size < sizeof(message->header) || message->header.size > WIRE_MAX_MESSAGE)
+        return -EPROTO;
+    ret = stream_need(stream, message->header.size);
+    if (ret <= 0)
+        return ret;
+    if (stream->nfds) {
+        ret = stream_take_fds(stream, message->header.size);
+        if (ret)
+            return ret;
+    }
+    stream->message_size = message->header.size;
+    message->body = stream->buf + stream->start + sizeof(message->header);
+    message->body_size = message->header.size - sizeof(message->header);
+    message->fds = &stream->message_fds;
+    return 1;
+}
+
+bool wire_stream_ready(const struct wire_stream *stream)
+{
+    size_t start = stream->start + stream->message_size;
+    struct wire_header header;
+
+    if (stream->end - start < sizeof(header))
+        return false;
+    memcpy(&header, stream->buf + start, sizeof(header));
+    return stream->end - start >= header.size;
+}
+
+int wire_send(int sock, const void *message, size_t size, const int *fds, unsigned nfds)
+{
+    struct iovec iov = {.iov_base = (void *)message, .iov_len = size};
+    ssize_t sent;
+    int ret;
+
+    if (!nfds) {
+        do
+            sent = send(sock, message, size, MSG_NOSIGNAL);
+        while (sent < 0 && errno == EINTR);
+        if (sent >= 0 && (size_t)sent == size)
+            return 0;
+        if (sent < 0)
+            return errno == EAGAIN ? -ETIMEDOUT : -errno;
+        iov.iov_base = (uint8_t *)message + sent;
+        iov.iov_len -= (size_t)sent;
+    }
+    ret = fdpass_send(sock, &iov, 1, fds, nfds);
+    return ret == -EAGAIN ? -ETIMEDOUT : ret;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages out of, and into, a stream socket.
+ *
+ * Data model. A buffer holds the bytes [start, end) that were read and not yet consumed; the
+ * current message begins at `start`. One read takes whatever the socket has, so that a request
+ * costs one system call and pipelined ones cost less. That is safe for file descriptors because of
+ * how Linux delivers them on a stream: a read ends with the piece (one send of the peer) that
+ * carried fds. So the fds of a read belong to the message that holds the read's last byte. Each
+ * received fd is kept with that stream position and handed out with the message that covers it.
+ *
+ * Invariants: start <= end <= capacity; fd positions are in the stream's order and none is before
+ * the current message.
+ */
+#ifndef WIRE_STREAM_H
+#define WIRE_STREAM_H
+
+#include "base/fdpass.h"
+#include "wire/vfio_user.h"
+
+#include <stdbool.h>
+
+/* Data bytes in one message, and the most that a message of any kind can take around them. */
+#define WIRE_MAX_DATA    (UINT32_C(1) << 20)
+#define WIRE_MAX_MESSAGE (WIRE_MAX_DATA + 4096)
+
+struct wire_stream {
+    int sock; /* borrowed */
+    uint8_t *buf;
+    size_t capacity, start, end;
+    size_t message_size;  /* of the message handed out last; dropped at the next call */
+    uint64_t position;    /* of buf[end] in the stream */
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+    unsigned nfds;
+    struct {
+        int fd;
+        uint64_t position;
+    } fds[2 * FD_ARRAY_MAX];
+    struct fd_array message_fds;
+};
+
+/* A message, in the stream's buffer until the next call. Fds left in `fds` are closed then. */
+struct wire_message {
+    struct wire_header header;
+    const uint8_t *body;
+    size_t body_size;
+    struct fd_array *fds;
+};
+
+/* Room for messages of WIRE_MAX_MESSAGE bytes; pages are only used as they are needed. −ENOMEM. */
+int wire_stream_init(struct wire_stream *stream, int sock);
+/* Closes fds not handed out, not the socket. */
+void wire_stream_fini(struct wire_stream *stream);
+
+/*
+ * The next message. 1: there is one; 0: the peer closed between messages. −ECONNRESET: in
+ * the middle of one. −EPROTO: a size below the header's or above WIRE_MAX_MESSAGE. −EMFILE: fds
+ * were lost. −EMSGSIZE: more fds than any message may carry. −ETIMEDOUT: the deadline, or the
+ * socket's own receive timeout, passed (what was read is kept). Others as recvmsg().
+ */
+int wire_stream_next(struct wire_stream *stream, struct wire_message *message);
+/* Whether wire_stream_next() has a whole message without reading. */
+bool wire_stream_ready(const struct wire_stream *stream);
+
+/* Send a whole message, with fds. 0 or −errno: −EPIPE (never a SIGPIPE), −ETIMEDOUT, … */
+int wire_send(int sock, const void *message, size_t size, const int *fds, unsigned nfds);
+
+#endif

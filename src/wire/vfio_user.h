@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio-user messages as they lie on the wire: numbers and layouts, no behaviour.
+ *
+ * All fields are in the host's byte order. A message can start at any address of a receive buffer,
+ * so every layout is packed: the compiler then reads its fields byte-safely.
+ */
+#ifndef WIRE_VFIO_USER_H
+#define WIRE_VFIO_USER_H
+
+#include <stdint.h>
+
+enum wire_command {
+    WIRE_VERSION = 1,
+    WIRE_DMA_MAP = 2,
+    WIRE_DMA_UNMAP = 3,
+    WIRE_DEVICE_GET_INFO = 4,
+    WIRE_DEVICE_GET_REGION_INFO = 5,
+    WIRE_DEVICE_GET_REGION_IO_FDS = 6,
+    WIRE_DEVICE_GET_IRQ_INFO = 7,
+    WIRE_DEVICE_SET_IRQS = 8,
+    WIRE_REGION_READ = 9,
+    WIRE_REGION_WRITE = 10,
+    WIRE_DMA_READ = 11,
+    WIRE_DMA_WRITE = 12,
+    WIRE_DEVICE_RESET = 13,
+    WIRE_REGION_WRITE_MULTI = 15,
+    WIRE_DEVICE_FEATURE = 16,
+    WIRE_MIG_DATA_READ = 17,
+    WIRE_MIG_DATA_WRITE = 18,
+    WIRE_COMMAND_MAX = 19,
+};
+
+enum wire_flags {
+    WIRE_TYPE_MASK = 0xf,
+    WIRE_TYPE_COMMAND = 0,
+    WIRE_TYPE_REPLY = 1,
+    WIRE_NO_REPLY = 1 << 4,
+    WIRE_ERROR = 1 << 5,
+    WIRE_FLAGS_KNOWN = WIRE_TYPE_MASK | WIRE_NO_REPLY | WIRE_ERROR,
+};
+
+#define WIRE_PACKED __attribute__((packed))
+
+struct wire_header {
+    uint16_t id;
+    uint16_t command;
+    uint32_t size; /* of the whole message */
+    uint32_t flags;
+    uint32_t error; /* errno, in a reply with WIRE_ERROR */
+} WIRE_PACKED;
+
+struct wire_version_body {
+    uint16_t major, minor;
+    /* JSON text and a NUL may follow */
+} WIRE_PACKED;
+
+struct wire_dma_map {
+    uint32_t argsz, flags;
+    uint64_t offset, address, size;
+} WIRE_PACKED;
+enum {
+    WIRE_DMA_MAP_READ = 1 << 0,
+    WIRE_DMA_MAP_WRITE = 1 << 1,
+};
+
+struct wire_dma_unmap {
+    uint32_t argsz, flags;
+    uint64_t address, size;
+} WIRE_PACKED;
+enum {
+    WIRE_DMA_UNMAP_GET_DIRTY_BITMAP = 1 << 0,
+    WIRE_DMA_UNMAP_ALL = 1 << 1,
+};
+
+struct wire_device_info {
+    uint32_t argsz, flags, num_regions, num_irqs;
+} WIRE_PACKED;
+
+struct wire_region_info {
+    uint32_t argsz, flags, index, cap_offset;
+    uint64_t size, offset;
+} WIRE_PACKED;
+enum {
+    WIRE_REGION_FLAG_READ = 1 << 0,
+    WIRE_REGION_FLAG_WRITE = 1 << 1,
+    WIRE_REGION_FLAG_MMAP = 1 << 2,
+    WIRE_REGION_FLAG_CAPS = 1 << 3,
+};
+
+struct wire_cap_header {
+    uint16_t id, version;
+    uint32_t next; /* from the start of struct wire_region_info; 0: the last */
+} WIRE_PACKED;
+enum {
+    WIRE_CAP_SPARSE_MMAP = 1,
+    WIRE_CAP_TYPE = 2,
+    WIRE_CAP_MSIX_MAPPABLE = 3,
+};
+
+struct wire_cap_sparse_mmap {
+    struct wire_cap_header header;
+    uint32_t nr_areas, reserved;
+    struct {
+        uint64_t offset, size;
+    } WIRE_PACKED areas[];
+} WIRE_PACKED;
+
+struct wire_cap_type {
+    struct wire_cap_header header;
+    uint32_t type, subtype;
+} WIRE_PACKED;
+
+struct wire_irq_info {
+    uint32_t argsz, flags, index, count;
+} WIRE_PACKED;
+
+struct wire_irq_set {
+    uint32_t argsz, flags, index, start, count;
+    uint8_t data[];
+} WIRE_PACKED;
+
+struct wire_region_access {
+    uint64_t offset;
+    uint32_t region, count;
+    uint8_t data[];
+} WIRE_PACKED;
+
+/* VFIO_USER_REGION_WRITE_MULTI: `count` writes of up to 8 bytes */
+struct wire_write_multi {
+    uint64_t count;
+    struct wire_write_multi_entry {
+        uint64_t offset;
+        uint32_t region, count;
+        uint8_t data[8];
+    } WIRE_PACKED writes[];
+} WIRE_PACKED;
+
+struct wire_dma_access {
+    uint64_t address, count;
+    uint8_t data[];
+} WIRE_PACKED;
+
+#endif
