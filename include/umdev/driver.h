@@ -9,7 +9,8 @@
  *
  * Binary compatibility. struct umdev_driver and every struct it points at begin with, or are
  * accompanied by, their own size; members are only ever appended. A driver built against an older
- * header goes on loading: members it does not know of count as zero. api_version changes only when
+ * header goes on loading: members it does not know of count as zero. One built against a newer
+ * header loads where it leaves zero what this umdev does not know. api_version changes only when
  * that can't be kept, and then the driver is refused with a clear error.
  *
  * Threads. By default (UMDEV_THREADS_SERIALISED) callbacks for one device never overlap; those for
@@ -130,10 +131,11 @@ struct umdev_pci {
 
 /* A size of slice a parent offers. Its public name is <driver>-<name>. */
 struct umdev_type {
-    const char *name;            /* letters, digits, '_', '.', '-'; "1", "4", "small" */
-    const char *description;     /* NULL: none */
-    const char *pretty_name;     /* NULL: the public name */
-    unsigned instances;          /* how many of this type at once; 0: limited by the parent only */
+    const char *name;        /* letters, digits, '_', '.', '-'; "1", "4", "small" */
+    const char *description; /* NULL: none */
+    const char *pretty_name; /* NULL: the public name */
+    unsigned instances; /* how many of this type at once, up to max_instances; 0: limited by the
+                           parent only */
     const struct umdev_pci *pci; /* NULL: the driver's */
     const void *data;            /* the driver's own; umdev never looks */
 };
@@ -197,8 +199,9 @@ struct umdev_driver {
     /*
      * How many more devices of types[type] could be created now. NULL: umdev counts by `instances`
      * and `max_instances`. Where given, it is the only limit: create() is reached only when it
-     * answered more than 0. Called with the parent locked: must not call into umdev but for privs
-     * and parameters.
+     * answered more than 0, and creations with one parent come one after the other, so that it can
+     * count on that. Called under a lock, also while a create() or remove() runs: must be quick,
+     * and must not call into umdev but for privs and parameters.
      */
     unsigned (*available)(struct umdev_parent *parent, unsigned type);
 
@@ -214,9 +217,9 @@ struct umdev_driver {
     void (*close)(struct umdev_device *dev);
 
     /*
-     * Back to the state after create(). Registers with hooks are already at their reset values,
-     * interrupts stay configured. Comes on a client's reset, on a function-level reset, and before
-     * each open() but the first.
+     * Back to the state after create(). Register files are there already: hooked registers at
+     * their reset values, other bytes as create() left them. Interrupts stay configured. Comes on a
+     * client's reset, on a function-level reset, and before each open() but the first.
      */
     int (*reset)(struct umdev_device *dev);
 
@@ -316,12 +319,19 @@ UMDEV_API uint64_t umdev_mem_size(const struct umdev_mem *mem);
  * In create() only (EBUSY later): give a BAR another size than described (a power of two), and back
  * a BAR with `mem` from `mem_offset` on (4096-aligned, the BAR's size must fit: EINVAL). The client
  * maps the areas; without areas the whole BAR. Outside them accesses trap. An area is aligned to
- * 4096 in offset and size and they don't overlap (EINVAL); they are copied.
+ * 4096 in offset and size and they don't overlap (EINVAL); they are copied. `mem` must be the
+ * device's own, and the BAR's answers not registers (EINVAL). Pages with the MSI-X table or pending
+ * bits always trap. An object behind a UMDEV_BAR_READONLY BAR can be behind other such BARs only.
  */
 UMDEV_API int umdev_region_set_size(struct umdev_device *dev, unsigned region, uint64_t size);
 UMDEV_API int umdev_region_set_mem(struct umdev_device *dev, unsigned region, struct umdev_mem *mem,
                                    uint64_t mem_offset, const struct umdev_area *areas,
                                    size_t nareas);
+/*
+ * The memory object behind a BAR: the driver's, or the one that umdev made for UMDEV_BAR_MEMORY
+ * (a new one after umdev_region_set_size()). NULL: none.
+ */
+UMDEV_API struct umdev_mem *umdev_region_mem(struct umdev_device *dev, unsigned region);
 
 /* ------------------------------------------------------------------ interrupts */
 

@@ -30,9 +30,15 @@ struct umdev_host_options {
     bool no_sigbus_handler; /* the program has its own and calls umdev_host_sigbus() in it */
 };
 
-/* ENOMEM, EMFILE, EAGAIN (no thread). `options` may be NULL. */
+/*
+ * `options` NULL: all members zero. ENOMEM, EMFILE, EAGAIN (no thread). EINVAL: struct_size is
+ * missing, or a member that this library does not know of is not zero.
+ */
 UMDEV_API int umdev_host_new(const struct umdev_host_options *options, struct umdev_host **host);
-/* Disconnects every client, removes every device, closes every parent. May block on callbacks. */
+/*
+ * Disconnects every client, removes every device, closes every parent. Waits for callbacks in
+ * flight. NULL is ignored.
+ */
 UMDEV_API void umdev_host_free(struct umdev_host *host);
 /* In a SIGBUS handler: true if the address was client memory and execution may go on. */
 UMDEV_API bool umdev_host_sigbus(void *fault_address);
@@ -40,21 +46,28 @@ UMDEV_API bool umdev_host_sigbus(void *fault_address);
 /* ------------------------------------------------------------------ parents and types */
 
 /*
- * Open a parent: `driver` is a name (umdev-NAME.so is looked for in UMDEV_DRIVER_PATH, beside the
- * program's build and in the install directory) or, with a '/', a file. `name` NULL: the driver's
- * name with a number. `params`: "key=value" strings.
- * ENOENT: no such driver. ENOEXEC: not a umdev driver, or of another API version. EEXIST: the name
- * is taken. EINVAL: a parameter, or the driver's description of itself. Others from the driver.
+ * Open a parent: `driver` is a name or, with a '/', a file. A name's umdev-NAME.so is looked for in
+ *   1. the directories of the environment variable UMDEV_DRIVER_PATH, separated by colons,
+ *   2. BUILD/drivers/NAME, where this library is BUILD/src/libumdev.so, not installed,
+ *   3. the directory of installed drivers (pkg-config --variable=driverdir umdev);
+ * the first that exists is taken. `name` NULL: the driver's name with a number; else letters,
+ * digits, '_', '.', '-' and ':', a letter or digit first. `params`: "key=value" strings.
+ * ENOENT: no such driver. ENOEXEC: not a umdev driver, of another API version, in need of a newer
+ * umdev, or not the NAME that was asked for. EEXIST: the parent's name is taken. EINVAL: a name, a
+ * parameter, or the driver's description of itself. ENOMEM. Others from the driver. May block.
  */
 UMDEV_API int umdev_host_add_parent(struct umdev_host *host, const char *driver, const char *name,
                                     const char *const *params, size_t nparams,
                                     struct umdev_error *error);
-/* The same with a driver that is part of the program. */
+/* The same with a driver that is part of the program; it must stay until its parent is gone. */
 UMDEV_API int umdev_host_add_parent_static(struct umdev_host *host,
                                            const struct umdev_driver *driver, const char *name,
                                            const char *const *params, size_t nparams,
                                            struct umdev_error *error);
-/* Removes its devices (as umdev_host_remove), then closes it. ENOENT. ENODEV: being removed. */
+/*
+ * Refuses new devices, removes the present ones (as umdev_host_remove), then closes it. ENOENT: no
+ * such parent. ENODEV: it is being removed by someone else.
+ */
 UMDEV_API int umdev_host_remove_parent(struct umdev_host *host, const char *name);
 
 struct umdev_host_type {
@@ -64,11 +77,12 @@ struct umdev_host_type {
     const char *pretty_name;
     const char *description; /* NULL: none */
     const char *device_api;  /* "vfio-pci" */
-    unsigned available;
+    unsigned available;      /* devices that can still be created; UINT_MAX: no limit */
 };
 /*
- * Calls `each` for every type of every parent until it returns non-zero, which is returned. The
- * struct and its strings are valid inside the call only; `each` must not call into the host.
+ * Calls `each` for every type of every parent that is open, in order of their coming, until it
+ * returns non-zero, which is returned. The struct and its strings are valid inside the call only;
+ * `each` must not call into the host.
  */
 UMDEV_API int umdev_host_for_each_type(struct umdev_host *host,
                                        int (*each)(void *opaque, const struct umdev_host_type *),
@@ -79,8 +93,10 @@ UMDEV_API int umdev_host_for_each_type(struct umdev_host *host,
 /*
  * Create a device of `type` ("vgpu-4"; of the parent `parent`, or the first that has room if NULL).
  * `uuid` NULL: a random one. `uuid_out` (may be NULL) takes the UUID.
- * EINVAL: a malformed UUID. ENOENT: no such type or parent. EEXIST: the UUID is in use, with any
- * parent. EUSERS: no room. ENODEV: the parent is being removed. Others from the driver's create().
+ * EINVAL: a malformed UUID (8-4-4-4-12 hexadecimal digits of either case are right), or the driver
+ * describes a device that can't be. ENOENT: no such type or parent. EEXIST: the UUID is in use,
+ * with any parent; a device that is being removed still uses its UUID and its place. EUSERS: no
+ * room. ENODEV: the parent is being removed. ENOMEM, EMFILE. Others from the driver's create().
  */
 UMDEV_API int umdev_host_create(struct umdev_host *host, const char *parent, const char *type,
                                 const char *uuid, char uuid_out[UMDEV_UUID_STR_SIZE],
@@ -94,14 +110,22 @@ UMDEV_API int umdev_host_remove(struct umdev_host *host, const char *uuid);
 /*
  * Serve a device at a UNIX socket. `mode` are the socket's permissions (0: 0600). A dead socket
  * file at `path` is replaced. One client at a time: the next one is told EBUSY.
+ * The socket stays, and clients come and go, until the device is removed.
  * ENODEV: no such device. EADDRINUSE: a live server, or something that is no socket, is there.
- * ENAMETOOLONG; others as bind(2). EEXIST: the device has a socket already.
+ * ENAMETOOLONG; others as bind(2). EEXIST: the device has a socket already. ENOMEM.
  */
 UMDEV_API int umdev_host_listen(struct umdev_host *host, const char *uuid, const char *path,
                                 unsigned mode, struct umdev_error *error);
-/* The same on a listening socket, which the host then owns; on failure it stays the caller's. */
+/*
+ * The same on a listening stream socket, which the host then owns; on failure it stays the
+ * caller's. EBADF, EINVAL: not such a socket. Others as umdev_host_listen().
+ */
 UMDEV_API int umdev_host_listen_fd(struct umdev_host *host, const char *uuid, int fd);
-/* Serve one client on a connected stream socket; ownership as above. ENODEV, EAGAIN. */
+/*
+ * Serve one client on a connected stream socket; ownership as above. Returns at once; a device that
+ * has a client tells the new one EBUSY. ENODEV, ENOMEM, EAGAIN (no thread); EBADF, EINVAL: not such
+ * a socket.
+ */
 UMDEV_API int umdev_host_serve_fd(struct umdev_host *host, const char *uuid, int fd);
 
 /* What a device has done since it was created. */
@@ -119,7 +143,7 @@ struct umdev_host_stats {
     uint64_t resets;
     uint64_t errors; /* requests answered with an error */
 };
-/* ENODEV: no such device. */
+/* ENODEV: no such device. EINVAL: struct_size is missing. */
 UMDEV_API int umdev_host_get_stats(struct umdev_host *host, const char *uuid,
                                    struct umdev_host_stats *stats);
 
@@ -128,7 +152,7 @@ struct umdev_host_device {
     const char *socket; /* path, or NULL */
     bool connected;
 };
-/* As umdev_host_for_each_type. */
+/* Every device but those being created or removed; otherwise as umdev_host_for_each_type(). */
 UMDEV_API int umdev_host_for_each_device(struct umdev_host *host,
                                          int (*each)(void *opaque,
                                                      const struct umdev_host_device *),

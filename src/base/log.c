@@ -12,6 +12,15 @@ static void log_to_stderr(enum umdev_log_level level, const char *line)
     fprintf(stderr, "umdev: %s%s\n", names[level], line);
 }
 
+/* A line may quote what a client sent: it stays one line and says nothing to a terminal. */
+static void mask_control_characters(char *line)
+{
+    for (; *line; line++) {
+        if ((unsigned char)*line < 0x20 || *line == 0x7f)
+            *line = '?';
+    }
+}
+
 void log_vprint(const struct log *log, enum umdev_log_level level, const char *name,
                 const char *format, va_list args)
 {
@@ -25,6 +34,7 @@ void log_vprint(const struct log *log, enum umdev_log_level level, const char *n
         used = snprintf(line, sizeof(line), "%s: ", name);
     if (used >= 0 && (size_t)used < sizeof(line))
         vsnprintf(line + used, sizeof(line) - (size_t)used, format, args);
+    mask_control_characters(line);
     if (log->sink)
         log->sink(log->opaque, level, line);
     else
@@ -42,7 +52,7 @@ void log_print(const struct log *log, enum umdev_log_level level, const char *na
     va_end(args);
 }
 
-int error_set(struct umdev_error *error, int errno_value, const char *format, ...)
+void error_format(struct umdev_error *error, const char *format, ...)
 {
     int saved_errno = errno;
     va_list args;
@@ -53,5 +63,4 @@ int error_set(struct umdev_error *error, int errno_value, const char *format, ..
         va_end(args);
     }
     errno = saved_errno;
-    return -errno_value;
 }

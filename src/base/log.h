@@ -3,7 +3,8 @@
  * Log lines with a level and the name of the thing that speaks.
  *
  * A struct log is a sink with a threshold; it is made once and only read afterwards, so any thread
- * may write to it. A NULL log drops everything. Lines longer than LOG_LINE_MAX are cut.
+ * may write to it. A NULL log drops everything. Lines longer than LOG_LINE_MAX are cut; control
+ * characters become question marks, for a line may quote what a client sent.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -25,8 +26,20 @@ void log_print(const struct log *log, enum umdev_log_level level, const char *na
 void log_vprint(const struct log *log, enum umdev_log_level level, const char *name,
                 const char *format, va_list args) __attribute__((format(printf, 4, 0)));
 
-/* Fill in an error that a caller may not have asked for; returns −errno_value. Keeps errno. */
-int error_set(struct umdev_error *error, int errno_value, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Fill in the message of an error that a caller may not have asked for (NULL). Keeps errno. */
+void error_format(struct umdev_error *error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static inline int error_negative(int errno_value)
+{
+    return -errno_value;
+}
+
+/*
+ * error_set(error, errno_value, format, ...): the same, and its value is −errno_value. A macro, so
+ * that compilers see that value and know what follows from it.
+ */
+#define error_set(error, errno_value, ...)                                                         \
+    error_negative((error_format((error), __VA_ARGS__), (errno_value)))
 
 #endif

@@ -5,8 +5,8 @@
  * Data model. A mapping is an IOVA range with a protection and, where the client gave a file, that
  * range of the file mapped into this process. Mappings of one iommu never overlap. They lie in one
  * array sorted by first IOVA, under a reader-writer lock that prefers writers: readers look up and
- * copy, or take a reference (a window) and leave; map and unmap write. No lock is held
- * while a driver is called or while anything waits for windows.
+ * copy, or take a reference (a window) and leave; map and unmap write, one at a time. No lock is
+ * held while a driver is called or while anything waits for windows.
  *
  * A mapping is alive while it is in the array or a window holds it; the last reference unmaps.
  * Unmap removes mappings from the array first, then waits for their windows: afterwards nothing
@@ -24,13 +24,15 @@ struct iommu;
 
 /* Entry limit as the kernel's dma_entry_limit. */
 #define IOMMU_MAX_MAPPINGS 65535u
+/* A sparse file costs its owner nothing; mapped, it would take the address space of all devices. */
+#define IOMMU_MAX_FILE_BYTES (UINT64_C(8) << 40)
 
 struct iommu_stats {
     uint64_t maps, mapped_bytes;        /* now */
     uint64_t bytes_read, bytes_written; /* by the device, ever; windows count by their protection */
 };
 
-/* `log` and `name` (for log lines) must outlive it. −ENOMEM. */
+/* `log` and `name` (for log lines) must outlive it. Installs the SIGBUS guard. −ENOMEM. */
 int iommu_new(const struct log *log, const char *name, struct iommu **iommu);
 /* All mappings must be gone from the driver's hands; windows still held keep theirs alive. */
 void iommu_free(struct iommu *iommu);
@@ -39,8 +41,10 @@ void iommu_free(struct iommu *iommu);
  * Map [iova, iova + size) with `prot`. fd −1: memory without a file. The fd stays the caller's.
  * EINVAL: size 0, not 4096-aligned (iova, size, offset), wraps, prot not R, W or RW, file too short
  * for [offset, offset + size), not a file of memory (tmpfs, hugetlbfs, or a regular file of a local
- * file system; FUSE and network file systems are refused: a page fault there can hang), opened
- * without the access that prot needs. EEXIST: overlap. ENOSPC: IOMMU_MAX_MAPPINGS. ENOMEM.
+ * file system; FUSE, network and overlay file systems are refused: a page fault there can hang),
+ * opened without the access that prot needs: reading for R, reading and writing else. EEXIST:
+ * overlap. ENOSPC: IOMMU_MAX_MAPPINGS. ENOMEM; also the system's limit of mappings a process, and
+ * IOMMU_MAX_FILE_BYTES. What was wrong with which value goes to the log.
  */
 int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
               unsigned prot);
@@ -64,17 +68,24 @@ int iommu_unmap_all(struct iommu *iommu, int timeout_ms);
 int iommu_for_each(struct iommu *iommu, void (*each)(void *opaque, struct range range),
                    void *opaque);
 
-/* Copies; errnos as umdev_dma_read(), less ENODEV. */
+/*
+ * Copies; errnos as umdev_dma_read(), less ENODEV. Once the client has taken memory away, EIO for
+ * all of its memory. len 0 is a success. Aligned accesses of 1, 2, 4 and 8 bytes are atomic.
+ */
 int iommu_read(struct iommu *iommu, umdev_iova_t iova, void *buf, size_t len);
 int iommu_write(struct iommu *iommu, umdev_iova_t iova, const void *buf, size_t len);
 int iommu_copy(struct iommu *iommu, umdev_iova_t dst, umdev_iova_t src, size_t len);
 
-/* As umdev_dma_acquire(): the longest contiguous piece. *ptr, *got, *hold. */
+/*
+ * As umdev_dma_acquire(): the longest contiguous piece, which ends with the mapping. *ptr, *got,
+ * *hold. EINVAL also for a `prot` that is not R, W or RW.
+ */
 int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned prot, void **ptr,
                   size_t *got, void **hold);
+/* Any thread, also after iommu_free(). NULL does nothing. */
 void iommu_release(struct iommu *iommu, void *hold);
 
-/* Whether a client file was found truncated since the last unmap_all. */
+/* Whether a client file was found truncated since the last unmap_all, by a copy or in a window. */
 bool iommu_lost(const struct iommu *iommu);
 
 void iommu_get_stats(struct iommu *iommu, struct iommu_stats *stats);
