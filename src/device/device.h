@@ -7,8 +7,9 @@
  * memory object's areas, the driver. The device owns its memory objects, interrupts and iommu.
  *
  * Locks. `call_lock` is held around every driver callback of a serialised device and never while
- * anything waits for the client; a parallel device takes it for create, open, close, reset and
- * remove only. A device knows no socket: whoever speaks for the client is `struct device_client`.
+ * anything waits for the client; a parallel device takes it for create, open, close, reset, remove
+ * and the config space (through which a reset may come) only. A device knows no socket: whoever
+ * speaks for the client is `struct device_client`.
  *
  * State: created -> open -> closed -> open … -> removed. One client at a time.
  */
@@ -108,8 +109,11 @@ struct irqs *device_irqs(struct umdev_device *dev);
 struct device_stats {
     uint64_t traps_read, traps_write, trap_bytes_read, trap_bytes_written;
     uint64_t interrupts, resets, sessions;
+    uint64_t messages, errors; /* requests answered, those with an error */
     struct iommu_stats dma;
 };
+/* One more request of the client answered; `failed`: with an error. The session's thread. */
+void device_count_request(struct umdev_device *dev, bool failed);
 void device_get_stats(struct umdev_device *dev, struct device_stats *stats);
 
 #endif

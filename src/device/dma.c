@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Client memory: mapping it for a client, reaching it for a driver.
+ */
+#include "device/device_priv.h"
+
+#include <inttypes.h>
+
+/* ------------------------------------------------------------------ for the client */
+
+int device_dma_map(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, int fd,
+                   uint64_t offset, unsigned prot)
+{
+    return iommu_map(dev->iommu, iova, size, fd, offset, prot);
+}
+
+static void driver_dma_unmap(struct umdev_device *dev, struct range range)
+{
+    SERIALISE_FOR_SCOPE(dev);
+
+    if (dev->driver->dma_unmap)
+        dev->driver->dma_unmap(dev, umdev_iova(range.first), umdev_iova(range.last));
+}
+
+/* The driver kept a window too long: without the client nobody waits for that memory. */
+static void unmap_timed_out(struct umdev_device *dev, struct range range)
+{
+    umdev_device_log(dev, UMDEV_LOG_ERROR,
+                     "driver %s still uses client memory in [0x%" PRIx64 ", 0x%" PRIx64
+                     "] %d s after its unmap: the client is cut off",
+                     dev->driver->name, range.first, range.last, dev->unmap_timeout_ms / 1000);
+    device_disconnect(dev);
+}
+
+int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, uint64_t *unmapped)
+{
+    struct range range;
+    int ret = iommu_unmap_check(dev->iommu, iova, size);
+
+    if (ret)
+        return ret;
+    if (range_make(iova.value, size, &range) < 0)
+        return -EINVAL;
+    driver_dma_unmap(dev, range);
+    ret = iommu_unmap(dev->iommu, iova, size, dev->unmap_timeout_ms, unmapped);
+    if (ret == -ETIMEDOUT)
+        unmap_timed_out(dev, range);
+    return ret;
+}
+
+int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped)
+{
+    const struct range all = {0, UINT64_MAX};
+    struct iommu_stats stats;
+    int ret;
+
+    driver_dma_unmap(dev, all);
+    iommu_get_stats(dev->iommu, &stats);
+    ret = iommu_unmap_all(dev->iommu, dev->unmap_timeout_ms);
+    if (ret == -ETIMEDOUT)
+        unmap_timed_out(dev, all);
+    if (ret == 0)
+        *unmapped = stats.mapped_bytes;
+    return ret;
+}
+
+/* ------------------------------------------------------------------ for the driver */
+
+static int dma_check(const struct umdev_device *dev)
+{
+    if (!atomic_load_explicit(&dev->has_client, memory_order_acquire) ||
+        !(pci_config_command(dev->config) & PCI_CONFIG_COMMAND_MASTER))
+        return -ENODEV;
+    return 0;
+}
+
+/* After every use of client memory: a client that took some of it away has to go, once. */
+static void dma_check_lost(struct umdev_device *dev)
+{
+    if (!iommu_lost(dev->iommu) || atomic_exchange(&dev->lost_reported, true))
+        return;
+    umdev_device_log(dev, UMDEV_LOG_WARNING,
+                     "the client truncated a file it had mapped for DMA: it is cut off");
+    device_disconnect(dev);
+}
+
+int umdev_dma_read(struct umdev_device *dev, umdev_iova_t iova, void *buf, size_t len)
+{
+    int ret = dma_check(dev);
+
+    if (ret == 0) {
+        ret = iommu_read(dev->iommu, iova, buf, len);
+        dma_check_lost(dev);
+    }
+    return ret;
+}
+
+int umdev_dma_write(struct umdev_device *dev, umdev_iova_t iova, const void *buf, size_t len)
+{
+    int ret = dma_check(dev);
+
+    if (ret == 0) {
+        ret = iommu_write(dev->iommu, iova, buf, len);
+        dma_check_lost(dev);
+    }
+    return ret;
+}
+
+int umdev_dma_copy(struct umdev_device *dev, umdev_iova_t dst, umdev_iova_t src, size_t len)
+{
+    int ret = dma_check(dev);
+
+    if (ret == 0) {
+        ret = iommu_copy(dev->iommu, dst, src, len);
+        dma_check_lost(dev);
+    }
+    return ret;
+}
+
+int umdev_dma_acquire(struct umdev_device *dev, umdev_iova_t iova, size_t len, unsigned prot,
+                      struct umdev_dma_window *window)
+{
+    int ret = dma_check(dev);
+
+    if (ret < 0)
+        return ret;
+    return iommu_acquire(dev->iommu, iova, len, prot, &window->ptr, &window->len, &window->hold);
+}
+
+void umdev_dma_release(struct umdev_device *dev, struct umdev_dma_window *window)
+{
+    iommu_release(dev->iommu, window->hold);
+    *window = (struct umdev_dma_window){0};
+    dma_check_lost(dev);
+}

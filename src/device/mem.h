@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Memory objects: memfds whose pages a client can map.
+ *
+ * Data model. A memory object belongs to one device and to no other, because a client that was
+ * given its fd can reach all of it. It has its full size from birth and is sealed against any
+ * other, so neither side can be hurt by a shrunk file. An object behind a read-only BAR is also
+ * sealed against new writable mappings and write(); this process's own mapping, made before, stays
+ * writable. That is known only when the device's regions are, so the last seal (no more seals) is
+ * set by mem_list_seal(); before it no client has the fd.
+ */
+#ifndef DEVICE_MEM_H
+#define DEVICE_MEM_H
+
+#include <pthread.h>
+#include <umdev/driver.h>
+
+struct umdev_mem {
+    struct umdev_mem *next;
+    uint8_t *bytes; /* the whole object, mapped shared */
+    uint64_t size;
+    int fd;
+    bool read_only; /* for the client */
+};
+
+struct mem_list {
+    pthread_mutex_t mutex;
+    struct umdev_mem *first;
+    bool sealed; /* objects are sealed for good as they are made */
+};
+
+void mem_list_init(struct mem_list *list);
+/* Frees every object. */
+void mem_list_fini(struct mem_list *list);
+/* As umdev_mem_create(). `name` is for /proc only, may be NULL and is cut if too long. */
+int mem_list_add(struct mem_list *list, const char *name, uint64_t size, struct umdev_mem **mem);
+void mem_list_remove(struct mem_list *list, struct umdev_mem *mem);
+bool mem_list_has(struct mem_list *list, const struct umdev_mem *mem);
+/* Seal every object as its `read_only` says, and those to come. −errno of fcntl. */
+int mem_list_seal(struct mem_list *list);
+
+#endif
