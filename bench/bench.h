@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Benchmarks: what each thing costs beside its floor.
+ *
+ * Data model. A *row* is one figure. It has up to three *subjects* that do the same work: ours, the
+ * floor (the same done raw, by the fewest system calls), and the peer where there is one. The
+ * runner takes rounds; in each it measures every subject in turn, so that a noisy moment hits
+ * them alike. The ratio is the median over the rounds of median(ours) / median(floor).
+ *
+ * The client side runs in this process on CPU 0; servers run in child processes on CPU 0 (rows
+ * named .one-cpu) or CPU 1 (.two-cpus), real-time scheduled where that is allowed.
+ */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct bench_options {
+    const char *peer; /* a built libvfio-user, or NULL */
+    bool quick;       /* few rounds: that it works, not what it costs */
+};
+
+/* Something that can be measured: fills in `n` samples, in the row's unit. 0 or −errno. */
+struct subject {
+    int (*measure)(void *state, double *samples, size_t n);
+    void (*stop)(void *state); /* NULL: nothing to do */
+    void *state;
+};
+
+struct row_run {
+    const struct bench_options *options;
+    int server_cpu;
+    struct subject ours, floor, peer; /* measure NULL: there is none */
+};
+
+enum row_kind {
+    ROW_NS,     /* nanoseconds, less is better */
+    ROW_RATE,   /* bytes per nanosecond, more is better */
+    ROW_AMOUNT, /* an amount, less is better; one sample */
+};
+
+struct row {
+    const char *name; /* without the placement */
+    const char *what;
+    const char *unit;
+    enum row_kind kind;
+    bool placed;    /* measured on one CPU and across two */
+    size_t samples; /* a round */
+    /* Start the subjects. On failure those with a measure function are stopped by the caller. */
+    int (*start)(struct row_run *run);
+};
+
+extern const struct row trap_read4_row, trap_write4_row, dma_map_unmap_row, irq_reader_row,
+    irq_doorbell_row, vgpu_fill_row, vgpu_copy_row, memory_server_row, life_create_row;
+
+/* ------------------------------------------------------------------ helpers */
+
+uint64_t bench_now_ns(void);
+/* Pin the calling thread; real-time where allowed. */
+void bench_pin(int cpu);
+
+/*
+ * A child process pinned to `cpu` that runs serve(sock, arg) on one end of a socketpair; *sock is
+ * the other. It dies with this process. Its pid or −errno.
+ */
+pid_t bench_spawn(int cpu, void (*serve)(int sock, void *arg), void *arg, int *sock);
+void bench_kill(pid_t pid);
+
+/* The device that our rows and the peer's serve: BAR 0 is a register file. */
+enum {
+    BENCH_REG_SCRATCH = 0x00,
+    BENCH_REG_DOORBELL = 0x08, /* a write signals MSI-X vector 0 */
+    BENCH_BAR_SIZE = 4096,
+};
+
+/* What the reader rows share with a server process. */
+struct bench_shared {
+    int go;                     /* eventfd: signal an interrupt, please */
+    volatile uint64_t fired_ns; /* when it was signalled */
+};
+
+struct umdev_client;
+/* A server process with the device and a client on it. `shared` may be NULL. */
+struct bench_server {
+    pid_t pid;
+    struct umdev_client *client;
+    struct bench_shared *shared;
+    char path[64]; /* the peer's socket, or "" */
+};
+int bench_server_start(struct bench_server *server, int cpu, struct bench_shared *shared);
+int bench_peer_start(struct bench_server *server, int cpu, struct bench_shared *shared,
+                     const char *peer);
+void bench_server_stop(struct bench_server *server);
+struct bench_shared *bench_shared_new(void);
+void bench_shared_free(struct bench_shared *shared);
+/* The work of the thread that answers shared->go: wait, note the time, signal. Never returns. */
+void bench_shared_loop(struct bench_shared *shared, void (*fire)(void *opaque), void *opaque);
+
+#endif
