@@ -40,6 +40,9 @@ ssize_t fdpass_recv(int sock, void *buf, size_t len, struct fd_array *array);
 /*
  * Send all of `iov[0..niov)` with `nfds` fds attached to its first byte; goes on after partial
  * sends. `iov` is changed. 0 or −errno (EPIPE: the peer is gone; never a SIGPIPE). Retries EINTR.
+ * EINVAL: more than FD_ARRAY_MAX fds, or fds without a byte. EAGAIN: the socket's send timeout is
+ * over, or it does not block and is full; a part may have been sent, so the stream is of no more
+ * use.
  */
 struct iovec;
 int fdpass_send(int sock, struct iovec *iov, unsigned niov, const int *fds, unsigned nfds);

@@ -14,7 +14,7 @@
 int parse_number(const char *text, uint64_t *value);
 /* A number with an optional K, M, G or T (either case; powers of 1024). */
 int parse_size(const char *text, uint64_t *value);
-/* yes no on off true false 1 0 */
+/* yes no on off true false 1 0, in either case */
 int parse_bool(const char *text, bool *value);
 /* A size as short as it is exact: "64M", "1536K", "100". */
 #define PARSE_SIZE_TEXT_MAX 24

@@ -6,7 +6,8 @@
  * whatever thread makes it. The guard knows the address ranges that map client files; its handler
  * puts anonymous zero pages over the *whole* registered range (so that a later access does not see
  * a mix of old and new), marks the range lost, and the access goes on. A SIGBUS anywhere else goes
- * to the handler that was installed before.
+ * to the handler that was installed before. Only accesses by this process's own instructions are
+ * caught: a system call that is given a lost page fails with EFAULT.
  *
  * The registry is the one process-wide state of umdev: a signal handler has no argument to find it
  * by. It is an append-only table of slots in fixed chunks; a slot is claimed and given back under a
@@ -27,7 +28,8 @@ int sigbus_install(void);
 
 /*
  * Guard [addr, addr + len), both multiples of the page size of the mapping. `lost` is set to true
- * by the handler and must outlive the registration. Returns a slot (>= 0) or −ENOMEM.
+ * by the handler, before the zeros can be seen, and must outlive the registration; several ranges
+ * may share one. Returns a slot (>= 0), −EINVAL for an empty range, −ENOMEM.
  */
 int sigbus_guard_add(void *addr, size_t len, atomic_bool *lost);
 /* No access to the range may be under way. */

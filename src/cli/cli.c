@@ -8,36 +8,37 @@
 #include <stdint.h>
 #include <stdio.h>
 
-static void cli_print_error(const char *command, const char *format, va_list args)
-    __attribute__((format(printf, 2, 0)));
+/* Longer messages are cut. */
+#define MESSAGE_MAX 1024
 
-static void cli_print_error(const char *command, const char *format, va_list args)
+/* In one call, so that lines of several threads and processes do not mix. */
+static void print_error(const char *command, const char *message)
 {
     fflush(stdout);
-    flockfile(stderr);
-    fprintf(stderr, "umdev: %s: ", command);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    funlockfile(stderr);
+    fprintf(stderr, "umdev: %s: %s\n", command, message);
 }
 
 int cli_error(const char *command, const char *format, ...)
 {
+    char message[MESSAGE_MAX];
     va_list args;
 
     va_start(args, format);
-    cli_print_error(command, format, args);
+    vsnprintf(message, sizeof(message), format, args);
     va_end(args);
+    print_error(command, message);
     return CLI_FAILED;
 }
 
 int cli_usage_error(const char *command, const char *format, ...)
 {
+    char message[MESSAGE_MAX];
     va_list args;
 
     va_start(args, format);
-    cli_print_error(command, format, args);
+    vsnprintf(message, sizeof(message), format, args);
     va_end(args);
+    print_error(command, message);
     fprintf(stderr, "Try 'umdev %s --help'.\n", command);
     return CLI_USAGE;
 }

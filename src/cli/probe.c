@@ -62,12 +62,14 @@ static int parse_options(int argc, char **argv, struct options *options)
             return cli_option_error(NAME, opt, argv);
         }
     }
-    if (optind == argc)
-        return cli_usage_error(NAME, "which socket? Give its path");
+    if (argc - optind != 1) {
+        if (optind == argc)
+            cli_usage_error(NAME, "which socket? Give its path");
+        else
+            cli_usage_error(NAME, "one socket at a time; '%s' is one too many", argv[optind + 1]);
+        return CLI_USAGE;
+    }
     options->path = argv[optind];
-    if (argc - optind > 1)
-        return cli_usage_error(NAME, "one socket at a time; '%s' is one too many",
-                               argv[optind + 1]);
     return CLI_OK;
 }
 

@@ -66,8 +66,6 @@ static ssize_t stream_fill(struct wire_stream *stream, size_t wanted)
     int ret;
 
     fd_array_init(&fds);
-    if (stream->deadline_ns && now_ns() >= stream->deadline_ns)
-        return -ETIMEDOUT;
     got = fdpass_recv(stream->sock, stream->buf + stream->end, MIN(room, MAX(wanted, READ_AHEAD)),
                       &fds);
     if (got <= 0) {
@@ -91,6 +89,10 @@ static int stream_need(struct wire_stream *stream, size_t size)
         size_t have = stream->end - stream->start;
         ssize_t got;
 
+        /* The socket's own timeout bounds the first read of a message; further ones ask the clock.
+         */
+        if (have && stream->deadline_ns && now_ns() >= stream->deadline_ns)
+            return -ETIMEDOUT;
         if (stream->capacity - stream->start < size || have == 0) {
             memmove(stream->buf, stream->buf + stream->start, have);
             stream->start = 0;

@@ -55,8 +55,9 @@ void wire_stream_fini(struct wire_stream *stream);
 /*
  * The next message. 1: there is one; 0: the peer closed between messages. −ECONNRESET: in
  * the middle of one. −EPROTO: a size below the header's or above WIRE_MAX_MESSAGE. −EMFILE: fds
- * were lost. −EMSGSIZE: more fds than any message may carry. −ETIMEDOUT: the deadline, or the
- * socket's own receive timeout, passed (what was read is kept). Others as recvmsg().
+ * were lost. −EMSGSIZE: more fds than any message may carry. −ETIMEDOUT: the
+ * socket's own receive timeout passed, or the deadline between the reads of a message (what was
+ * read is kept). Others as recvmsg().
  */
 int wire_stream_next(struct wire_stream *stream, struct wire_message *message);
 /* Whether wire_stream_next() has a whole message without reading. */

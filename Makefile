@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# A thin front of meson: each goal is a build folder and what runs in it. `make help` lists them.
+
+# PREFIX=/usr and WERROR=true are meson's options of these names; what is not given stays as it is.
+OPTIONS := $(if $(PREFIX),--prefix=$(PREFIX)) $(if $(WERROR),-Dwerror=$(WERROR))
+
+# The folders, and the options of those that are like no other.
+BUILD := build
+BUILD_ASAN := build-asan
+BUILD_TSAN := build-tsan
+BUILD_CLANG := build-clang
+BUILD_RELEASE := build-release
+SANITIZE := -Dbuildtype=debug -Doptimization=1 -Db_sanitize
+
+INSTALL_PACKAGES := scripts/install-packages
+
+.PHONY: all
+all: ## build umdev in build/
+	@$(INSTALL_PACKAGES) --check build
+	@scripts/build $(BUILD) $(OPTIONS)
+
+.PHONY: packages
+packages: ## install the Debian packages that are missing to build, test and run
+	@$(INSTALL_PACKAGES) build test
+
+.PHONY: demo
+demo: ## see it work: build/umdev demo, with IMAGE=… a guest image of your own
+	@$(INSTALL_PACKAGES) build run
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/umdev demo $(if $(IMAGE),--image "$(IMAGE)")
+
+.PHONY: check
+check: ## run all tests, then again under the address and undefined behaviour sanitizers
+	@$(INSTALL_PACKAGES) build test
+	@$(MAKE) --no-print-directory all
+	@scripts/build $(BUILD_ASAN) $(OPTIONS) $(SANITIZE)=address,undefined
+	@scripts/run-tests $(BUILD) $(BUILD_ASAN)
+
+.PHONY: check-tsan
+check-tsan: ## run the tests with threads under the thread sanitizer
+	@$(INSTALL_PACKAGES) build test
+	@scripts/build $(BUILD_TSAN) $(OPTIONS) $(SANITIZE)=thread
+	@scripts/run-tests --suite threads $(BUILD_TSAN)
+
+.PHONY: check-clang
+check-clang: ## build with clang, where a warning is an error
+	@$(INSTALL_PACKAGES) build test lint
+	@CC=clang scripts/build $(BUILD_CLANG) -Dwerror=true
+
+.PHONY: lint
+lint: check-clang ## check format, clang-tidy, licence lines and the length of files
+	@scripts/lint $(BUILD_CLANG)
+
+.PHONY: bench
+bench: ## measure; PEER=… a library to compare with, ROWS='…' only these rows
+	@$(INSTALL_PACKAGES) build
+	@scripts/build $(BUILD_RELEASE) $(OPTIONS) -Dbuildtype=release
+	@mkdir -p $(BUILD)
+	@PEER="$(PEER)" $(BUILD_RELEASE)/bench/umdev-bench --output $(BUILD)/bench.json $(ROWS)
+
+.PHONY: install
+install: all ## install below PREFIX, or DESTDIR/PREFIX
+	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD) --no-rebuild
+
+.PHONY: clean
+clean: ## remove the build folders
+	@rm -rf $(BUILD) $(BUILD_ASAN) $(BUILD_TSAN) $(BUILD_CLANG) $(BUILD_RELEASE)
+
+.PHONY: help
+help: ## list the goals
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The two memories a vgpu works on: its VRAM, an array of this process, and its client's memory,
+ * behind IOVAs.
+ *
+ * A view is how bulk work reaches either: it gives a pointer to the longest stretch at an address,
+ * keeps the DMA window behind it while the work goes on inside, and takes the next one by itself.
+ * Views live for one slice of work and never longer: a client's unmap waits for windows.
+ *
+ * Whoever else maps these bytes may change them at any moment, so nothing read here is trusted
+ * twice: packets and kernels' inputs are copied first, the rest is data that is only moved.
+ */
+#ifndef VGPU_MEMORY_H
+#define VGPU_MEMORY_H
+
+#include "vgpu_regs.h"
+
+#include <umdev/driver.h>
+
+struct vgpu_memory {
+    struct umdev_device *dev;
+    uint8_t *vram;
+    uint64_t vram_size;
+};
+
+/* What stops a ring. `field` is a byte in the packet, `address` is set for VGPU_ERR_DMA_*. */
+struct vgpu_fault {
+    enum vgpu_error code;
+    uint32_t field;
+    uint64_t address;
+};
+
+/*
+ * A checked rectangle of pixels in one of the memories: its first row at `address`, every byte of
+ * it inside the VRAM or at least inside the address space.
+ */
+struct vgpu_area {
+    bool guest;
+    uint8_t format;         /* enum vgpu_format */
+    uint8_t bpp;            /* bytes a pixel */
+    uint32_t width, height; /* pixels, both at least 1 */
+    uint64_t pitch;         /* bytes */
+    uint64_t address;       /* VRAM offset or IOVA */
+};
+
+static inline uint64_t vgpu_area_row(const struct vgpu_area *area, uint32_t y)
+{
+    return area->address + area->pitch * y;
+}
+
+/* The address of the area's last byte. */
+static inline uint64_t vgpu_area_last(const struct vgpu_area *area)
+{
+    return vgpu_area_row(area, area->height - 1) + (uint64_t)area->width * area->bpp - 1;
+}
+
+/* Copy to and from one of the memories; false with *fault filled in. */
+bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t address, void *buf,
+                      size_t len, struct vgpu_fault *fault);
+bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t address,
+                       const void *buf, size_t len, struct vgpu_fault *fault);
+/* One naturally aligned 64-bit store: a reader sees all of it or nothing. */
+bool vgpu_memory_store64(const struct vgpu_memory *memory, uint64_t iova, uint64_t value,
+                         struct vgpu_fault *fault);
+
+/* `count` pixels of row `y` from `x` on. */
+bool vgpu_area_read(const struct vgpu_memory *memory, const struct vgpu_area *area, uint32_t x,
+                    uint32_t y, uint32_t count, void *buf, struct vgpu_fault *fault);
+bool vgpu_area_write(const struct vgpu_memory *memory, const struct vgpu_area *area, uint32_t x,
+                     uint32_t y, uint32_t count, const void *buf, struct vgpu_fault *fault);
+
+struct vgpu_view {
+    const struct vgpu_memory *memory;
+    bool guest;
+    unsigned prot;  /* UMDEV_READ, UMDEV_WRITE */
+    uint64_t last;  /* the last byte anybody will ask for */
+    uint64_t first; /* address of ptr[0] */
+    size_t len;     /* 0: nothing held */
+    uint8_t *ptr;
+    struct umdev_dma_window window;
+};
+
+void vgpu_view_open(struct vgpu_view *view, const struct vgpu_memory *memory,
+                    const struct vgpu_area *area, unsigned prot);
+void vgpu_view_close(struct vgpu_view *view);
+/*
+ * The bytes at `address`, at most the view's last: *len of them, at least 1, a multiple of `unit`
+ * where `address` is one and the rest of the area is. Valid until the next call on this view.
+ */
+uint8_t *vgpu_view_at(struct vgpu_view *view, uint64_t address, size_t unit, size_t *len,
+                      struct vgpu_fault *fault);
+
+#endif

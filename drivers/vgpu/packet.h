@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Packets: from bytes that a client wrote to a command that is safe to execute.
+ *
+ * A decoded command holds checked values only: areas lie inside their surfaces, these inside the
+ * VRAM (or do not wrap the address space), numbers inside their limits, reserved bits are 0. What
+ * can't be known here is whether guest addresses are mapped: that shows when they are used.
+ */
+#ifndef VGPU_PACKET_H
+#define VGPU_PACKET_H
+
+#include "memory.h"
+
+struct vgpu_command {
+    enum vgpu_opcode opcode;
+    uint32_t bytes; /* of the packet: where the next one begins */
+    uint32_t flags;
+    enum vgpu_kernel kernel;      /* DISPATCH */
+    struct vgpu_area dst, src, b; /* b: MATMUL's right factor; src is its left one */
+    union {
+        uint32_t fill; /* FILL: the value */
+        uint8_t alpha; /* BLEND */
+        struct {
+            uint64_t address, value;
+        } fence;
+        struct {
+            bool guest;
+            uint64_t address;
+            uint32_t bytes;
+        } batch;
+        struct {
+            double x0, y0, dx, dy;
+            uint32_t max_iterations;
+        } mandelbrot;
+        uint32_t radius; /* BLUR */
+        struct {
+            bool guest;
+            uint64_t address;
+        } histogram;
+        struct {
+            uint32_t time, scale;
+        } plasma;
+    };
+};
+
+/*
+ * Decode the packet at `bytes`, a private copy. `fetched` bytes are there; `available` (at least
+ * as many) lie before the end of the ring's or batch's contents. Both are multiples of 8, not 0.
+ * False with *fault filled in.
+ */
+bool vgpu_packet_decode(const void *bytes, uint32_t fetched, uint32_t available, bool in_batch,
+                        uint64_t vram_size, struct vgpu_command *command, struct vgpu_fault *fault);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One device's ring: where its commands come from and how far they are.
+ *
+ * A ring is a pure machine: it knows its memory and nothing of threads or registers. Its engine
+ * calls vgpu_ring_step() with the tail it may go to; each step fetches a packet or does one slice
+ * of the one under way. A packet is copied once, checked in the copy, and executed from there.
+ *
+ * Ownership: the engine's while it executes the device, otherwise whoever holds the engine's lock.
+ */
+#ifndef VGPU_RING_H
+#define VGPU_RING_H
+
+#include "execute.h"
+
+struct vgpu_counters {
+    uint64_t commands, batches, fences, dispatches;
+    uint64_t bytes_filled, bytes_copied, pixels_blended;
+    uint64_t errors, slices, engine_ns;
+};
+
+struct vgpu_ring {
+    struct vgpu_memory memory;
+
+    uint64_t base; /* IOVA */
+    uint32_t size;
+    uint32_t head;
+
+    bool in_batch;
+    struct {
+        bool guest;
+        uint64_t address;
+        uint32_t bytes, offset;
+        uint32_t packet_bytes; /* of the BATCH packet in the ring */
+    } batch;
+
+    bool active; /* `command` is under way */
+    struct vgpu_command command;
+    struct vgpu_progress progress;
+
+    uint64_t fence;
+    struct vgpu_counters counters;
+    struct vgpu_fault fault;
+};
+
+/* Whether RING_BASE and RING_SIZE make a ring. */
+bool vgpu_ring_valid(uint64_t base, uint32_t size);
+/* Begin at offset 0 of a valid ring; fence and counters stay. */
+void vgpu_ring_start(struct vgpu_ring *ring, uint64_t base, uint32_t size);
+
+/*
+ * One step towards `tail` (below the size, a multiple of 8). VGPU_INT_FENCE is ored into
+ * *interrupts when one is due. After VGPU_STEP_FAULT `fault` says why and the ring must not be
+ * stepped until it is started again.
+ */
+enum vgpu_step vgpu_ring_step(struct vgpu_ring *ring, uint32_t tail, union vgpu_scratch *scratch,
+                              uint32_t *interrupts);
+
+#endif

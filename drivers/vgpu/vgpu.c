@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The driver: parents and devices, from birth to end. */
+#include "vgpu.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define DEFAULT_BAR0_SIZE ((uint64_t)128 << 20) /* create() says how large it really is */
+
+static const unsigned eighths_1 = 1, eighths_2 = 2, eighths_4 = 4, eighths_8 = 8;
+
+static const struct umdev_type vgpu_types[] = {
+    {.name = "1", .description = "1/8 of the VRAM", .data = &eighths_1},
+    {.name = "2", .description = "1/4 of the VRAM", .data = &eighths_2},
+    {.name = "4", .description = "1/2 of the VRAM", .data = &eighths_4},
+    {.name = "8", .description = "the whole VRAM", .data = &eighths_8},
+};
+
+static const struct umdev_param vgpu_params[] = {
+    {
+        .name = "vram",
+        .description = "memory of all devices together, a power of two",
+        .kind = UMDEV_PARAM_SIZE,
+        .value = "1G",
+        .min = (uint64_t)8 << 20,
+        .max = (uint64_t)64 << 30,
+    },
+    {
+        .name = "engines",
+        .description = "threads that execute commands",
+        .kind = UMDEV_PARAM_NUMBER,
+        .value = "1",
+        .min = 1,
+        .max = VGPU_MAX_ENGINES,
+    },
+    {
+        .name = "quantum",
+        .description = "microseconds a device has an engine before the next one's turn",
+        .kind = UMDEV_PARAM_NUMBER,
+        .value = "2000",
+        .min = 1,
+        .max = 1000000,
+    },
+};
+
+static int vgpu_parent_open(struct umdev_parent *umdev_parent)
+{
+    struct vgpu_parent *parent = umdev_parent_priv(umdev_parent);
+    uint64_t vram = umdev_param_size(umdev_parent, "vram");
+
+    if (vram & (vram - 1)) {
+        umdev_parent_log(umdev_parent, UMDEV_LOG_ERROR,
+                         "vram=%llu is not a power of two: BARs come in no other sizes",
+                         (unsigned long long)vram);
+        return -EINVAL;
+    }
+    parent->vram = vram;
+    parent->nengines = (unsigned)umdev_param_number(umdev_parent, "engines");
+    parent->quantum_ns = umdev_param_number(umdev_parent, "quantum") * 1000;
+    return vgpu_engines_start(parent);
+}
+
+static void vgpu_parent_close(struct umdev_parent *umdev_parent)
+{
+    vgpu_engines_stop(umdev_parent_priv(umdev_parent));
+}
+
+static unsigned vgpu_available(struct umdev_parent *umdev_parent, unsigned type)
+{
+    struct vgpu_parent *parent = umdev_parent_priv(umdev_parent);
+    unsigned eighths = *(const unsigned *)vgpu_types[type].data, available;
+
+    pthread_mutex_lock(&parent->lock);
+    available = (VGPU_EIGHTHS - parent->used_eighths) / eighths;
+    pthread_mutex_unlock(&parent->lock);
+    return available;
+}
+
+/* Two devices may be on their way at once: what available() said is not taken yet. */
+static int take_eighths(struct vgpu_parent *parent, unsigned eighths)
+{
+    int ret = 0;
+
+    pthread_mutex_lock(&parent->lock);
+    if (eighths > VGPU_EIGHTHS - parent->used_eighths)
+        ret = -EUSERS;
+    else
+        parent->used_eighths += eighths;
+    pthread_mutex_unlock(&parent->lock);
+    return ret;
+}
+
+static void give_eighths(struct vgpu_parent *parent, unsigned eighths)
+{
+    pthread_mutex_lock(&parent->lock);
+    parent->used_eighths -= eighths;
+    pthread_mutex_unlock(&parent->lock);
+}
+
+/* Registers and ring as they are at birth. Nobody else has the device, or the lock is held. */
+static void vgpu_clear(struct vgpu *gpu)
+{
+    gpu->regs = (struct vgpu_regs){0};
+    gpu->ring.fence = 0;
+    gpu->ring.counters = (struct vgpu_counters){0};
+    gpu->logged_errors = 0;
+    vgpu_regs_stop(gpu);
+}
+
+static int vgpu_create(struct umdev_device *dev)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+    struct vgpu_parent *parent = umdev_parent_priv(umdev_device_parent(dev));
+    uint64_t size;
+    int ret;
+
+    gpu->dev = dev;
+    gpu->parent = parent;
+    gpu->eighths = *(const unsigned *)umdev_device_type(dev)->data;
+    size = parent->vram / VGPU_EIGHTHS * gpu->eighths;
+    ret = take_eighths(parent, gpu->eighths);
+    if (ret)
+        return ret;
+    ret = umdev_mem_create(dev, "vram", size, &gpu->vram);
+    if (!ret)
+        ret = umdev_region_set_size(dev, VGPU_BAR_VRAM, size);
+    if (!ret)
+        ret = umdev_region_set_mem(dev, VGPU_BAR_VRAM, gpu->vram, 0, NULL, 0);
+    if (ret) {
+        give_eighths(parent, gpu->eighths);
+        return ret;
+    }
+    gpu->ring.memory = (struct vgpu_memory){
+        .dev = dev,
+        .vram = umdev_mem_ptr(gpu->vram),
+        .vram_size = size,
+    };
+    vgpu_clear(gpu);
+    return 0;
+}
+
+static void vgpu_remove(struct umdev_device *dev)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    pthread_mutex_lock(&gpu->parent->lock);
+    vgpu_engine_quiesce(gpu);
+    pthread_mutex_unlock(&gpu->parent->lock);
+    give_eighths(gpu->parent, gpu->eighths);
+}
+
+/* The client and its memory are gone: nothing of its ring may go on. */
+static void vgpu_close(struct umdev_device *dev)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    pthread_mutex_lock(&gpu->parent->lock);
+    vgpu_engine_quiesce(gpu);
+    vgpu_regs_stop(gpu);
+    pthread_mutex_unlock(&gpu->parent->lock);
+}
+
+static int vgpu_reset(struct umdev_device *dev)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+    void *vram = umdev_mem_ptr(gpu->vram);
+    size_t size = umdev_mem_size(gpu->vram);
+
+    pthread_mutex_lock(&gpu->parent->lock);
+    vgpu_engine_quiesce(gpu);
+    vgpu_clear(gpu);
+    pthread_mutex_unlock(&gpu->parent->lock);
+    /* The next client must not see this one's pictures; freed pages come back as zeros. */
+    if (madvise(vram, size, MADV_REMOVE))
+        memset(vram, 0, size);
+    return 0;
+}
+
+UMDEV_DRIVER(vgpu, .description = "a GPU: VRAM, 2D and compute commands from a ring",
+             .types = vgpu_types, .ntypes = sizeof(vgpu_types) / sizeof(vgpu_types[0]),
+             .params = vgpu_params, .nparams = sizeof(vgpu_params) / sizeof(vgpu_params[0]),
+             .parent_priv_size = sizeof(struct vgpu_parent), .priv_size = sizeof(struct vgpu),
+             .pci = UMDEV_PCI(.vendor = VGPU_PCI_VENDOR, .device = VGPU_PCI_DEVICE,
+                              .class_code = VGPU_PCI_CLASS,
+                              .bar[VGPU_BAR_VRAM] = UMDEV_BAR(.size = DEFAULT_BAR0_SIZE,
+                                                              .flags = UMDEV_BAR_64BIT |
+                                                                       UMDEV_BAR_PREFETCH),
+                              .bar[VGPU_BAR_REGS] = UMDEV_BAR(.size = VGPU_BAR_REGS_SIZE),
+                              .msix = {.vectors = VGPU_MSIX_VECTORS, .bar = VGPU_BAR_MSIX}),
+             .parent_open = vgpu_parent_open, .parent_close = vgpu_parent_close,
+             .available = vgpu_available, .create = vgpu_create, .remove = vgpu_remove,
+             .close = vgpu_close, .reset = vgpu_reset, .read = vgpu_regs_read,
+             .write = vgpu_regs_write);

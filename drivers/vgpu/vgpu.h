@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The vgpu: parents, devices, engines.
+ *
+ * Data model. A parent has VRAM to give out, counted in eighths, and engines: threads that execute
+ * the rings of all its devices. A device has its own VRAM (a memory object of its type's share),
+ * a ring, and registers. Devices with work stand in the parent's queue; an engine takes the first,
+ * executes it for a quantum, slice by slice, and puts it back at the end if there is more.
+ *
+ * Locks. The parent's `lock` guards the queue, the eighths and every device's `regs`, `queued`,
+ * `running` and `hold`. An engine executes without it, on a device it marked `running`; while that
+ * is set the device's ring is the engine's. vgpu_engine_quiesce() takes a device away from the
+ * engines and waits at most for the slice under way. No umdev function is called under the lock.
+ *
+ * Nothing but numbers is kept from one slice to the next, so the driver has nothing to let go of
+ * when a client unmaps memory: umdev waits for the windows of the slice under way, and the next
+ * touch of that memory is a fault that stops the ring.
+ */
+#ifndef VGPU_VGPU_H
+#define VGPU_VGPU_H
+
+#include "ring.h"
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#define VGPU_EIGHTHS     8
+#define VGPU_MAX_ENGINES 16
+
+/* Errors of one client that are logged; a broken or hostile one could fill the disk. */
+#define VGPU_LOGGED_ERRORS 8
+
+/* What a client sees; see docs/vgpu.md. */
+struct vgpu_regs {
+    uint32_t scratch;
+    bool run;
+    uint32_t int_status, int_enable;
+    uint64_t ring_base;
+    uint32_t ring_size;
+    uint32_t tail;
+    /* Copied from the ring after each step. */
+    uint32_t head;
+    uint64_t fence;
+    struct vgpu_counters counters;
+    /* Of the error that stopped the ring. */
+    struct vgpu_fault fault;
+    uint32_t error_ring, error_batch;
+};
+
+struct vgpu_parent;
+
+struct vgpu {
+    struct umdev_device *dev;
+    struct vgpu_parent *parent;
+    struct umdev_mem *vram;
+    unsigned eighths;
+    unsigned logged_errors; /* the engine's, or under the lock when quiet */
+
+    struct vgpu_regs regs;
+    struct vgpu_ring ring;
+
+    bool queued, running;
+    unsigned hold; /* threads that wait for the device to be left alone */
+    TAILQ_ENTRY(vgpu) next;
+};
+
+struct vgpu_engine {
+    struct vgpu_parent *parent;
+    pthread_t thread;
+    union vgpu_scratch *scratch;
+};
+
+struct vgpu_parent {
+    pthread_mutex_t lock;
+    pthread_cond_t work;  /* the queue has something, or `stop` */
+    pthread_cond_t quiet; /* a device with `hold` stopped running */
+    TAILQ_HEAD(vgpu_queue, vgpu) queue;
+    bool stop;
+
+    uint64_t vram;
+    unsigned used_eighths;
+    uint64_t quantum_ns;
+    unsigned nengines;
+    struct vgpu_engine engines[VGPU_MAX_ENGINES];
+};
+
+/* engine.c. Start `parent->nengines` threads; −EAGAIN, −ENOMEM, and none is left. */
+int vgpu_engines_start(struct vgpu_parent *parent);
+/* Every device is gone. */
+void vgpu_engines_stop(struct vgpu_parent *parent);
+/* Lock held: queue the device if it has work and is not there yet. */
+void vgpu_engine_kick(struct vgpu *gpu);
+/*
+ * Lock held, dropped while waiting: take the device off the queue and wait until no engine has it.
+ * Until the lock is dropped again its ring is the caller's.
+ */
+void vgpu_engine_quiesce(struct vgpu *gpu);
+
+/* regs.c. Interrupts that became due, as VGPU_INT_*: trigger them when the lock is dropped. */
+uint32_t vgpu_regs_raise(struct vgpu *gpu, uint32_t interrupts);
+void vgpu_interrupt(struct vgpu *gpu, uint32_t interrupts);
+/* Lock held: stop with `fault`. Returns what is due. */
+uint32_t vgpu_regs_fault(struct vgpu *gpu, const struct vgpu_fault *fault);
+/* Lock held, device quiet: forget the ring and its error. */
+void vgpu_regs_stop(struct vgpu *gpu);
+int vgpu_regs_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
+                   size_t len);
+int vgpu_regs_write(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
+                    size_t len);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The vgpu's programming interface: registers, ring, packets. For the driver itself and for
+ * anything that programs the device: guest drivers, VFIO programs, tests. Plain C, no dependencies.
+ * docs/vgpu.md is the datasheet; this header is its numbers.
+ *
+ * Everything is little-endian. Offsets and sizes are bytes unless a name says dwords.
+ */
+#ifndef VGPU_REGS_H
+#define VGPU_REGS_H
+
+#include <stdint.h>
+
+/* ------------------------------------------------------------------ PCI */
+
+#define VGPU_PCI_VENDOR 0x1234
+#define VGPU_PCI_DEVICE 0x1111
+#define VGPU_PCI_CLASS  0x038000 /* display controller, other */
+
+#define VGPU_BAR_VRAM      0 /* 64-bit: takes BAR1 too */
+#define VGPU_BAR_REGS      2
+#define VGPU_BAR_MSIX      3
+#define VGPU_BAR_REGS_SIZE 0x10000
+
+#define VGPU_MSIX_FENCE   0 /* a FENCE packet with VGPU_FENCE_IRQ was executed */
+#define VGPU_MSIX_ERROR   1 /* the ring stopped with an error */
+#define VGPU_MSIX_VECTORS 2
+
+/* ------------------------------------------------------------------ registers (BAR2) */
+
+/* 0x0000–0x0fff: mode setting, laid out as in QEMU's bochs-display; reserved in this version. */
+#define VGPU_REG_ID          0x1000 /* RO 32: VGPU_ID */
+#define VGPU_REG_VERSION     0x1004 /* RO 32: VGPU_VERSION */
+#define VGPU_REG_CAPS        0x1008 /* RO 32: bit n: packets of opcode n are understood */
+#define VGPU_REG_KERNELS     0x100c /* RO 32: bit n: DISPATCH has kernel n */
+#define VGPU_REG_VRAM_SIZE   0x1010 /* RO 64 */
+#define VGPU_REG_SCRATCH     0x1018 /* RW 32: no effect */
+#define VGPU_REG_CONTROL     0x101c /* RW 32: VGPU_CONTROL_* */
+#define VGPU_REG_STATUS      0x1020 /* RO 32: VGPU_STATUS_* */
+#define VGPU_REG_ERROR       0x1024 /* RO 32: enum vgpu_error */
+#define VGPU_REG_ERROR_RING  0x1028 /* RO 32: ring offset of the packet at fault */
+#define VGPU_REG_ERROR_BATCH 0x102c /* RO 32: its offset in a batch, or VGPU_NO_BATCH */
+#define VGPU_REG_ERROR_FIELD 0x1030 /* RO 32: byte in the packet of the field at fault */
+#define VGPU_REG_ERROR_ADDR  0x1038 /* RO 64: the address at fault, for VGPU_ERR_DMA_* */
+#define VGPU_REG_INT_STATUS  0x1040 /* RW1C 32: VGPU_INT_* */
+#define VGPU_REG_INT_ENABLE  0x1044 /* RW 32: VGPU_INT_* */
+#define VGPU_REG_RING_BASE   0x1048 /* RW 64: IOVA, 4096-aligned; sampled when RUN is set */
+#define VGPU_REG_RING_SIZE   0x1050 /* RW 32: power of two; sampled when RUN is set */
+#define VGPU_REG_RING_HEAD   0x1054 /* RO 32: next packet that the device will finish */
+#define VGPU_REG_RING_TAIL   0x1058 /* RW 32: doorbell: end of what was written */
+#define VGPU_REG_FENCE       0x1060 /* RO 64: value of the last FENCE executed */
+
+/* Counters, RO 64: since the last device reset. */
+#define VGPU_REG_CNT_COMMANDS       0x1080 /* packets completed, those in batches included */
+#define VGPU_REG_CNT_BATCHES        0x1088
+#define VGPU_REG_CNT_FENCES         0x1090
+#define VGPU_REG_CNT_DISPATCHES     0x1098
+#define VGPU_REG_CNT_BYTES_FILLED   0x10a0
+#define VGPU_REG_CNT_BYTES_COPIED   0x10a8
+#define VGPU_REG_CNT_PIXELS_BLENDED 0x10b0
+#define VGPU_REG_CNT_ERRORS         0x10b8
+#define VGPU_REG_CNT_SLICES         0x10c0 /* turns of work an engine did for this device */
+#define VGPU_REG_CNT_ENGINE_NS      0x10c8 /* engine time used, nanoseconds */
+
+#define VGPU_ID      0x55504756u /* "VGPU" */
+#define VGPU_VERSION 0x00010000u /* major << 16 | minor */
+
+#define VGPU_CONTROL_RUN   (1u << 0) /* execute the ring */
+#define VGPU_CONTROL_RESET (1u << 1) /* stop, forget the ring and its error; reads as 0 */
+
+#define VGPU_STATUS_RUNNING (1u << 0) /* RUN is set and there was no error */
+#define VGPU_STATUS_BUSY    (1u << 1) /* head has not reached tail */
+#define VGPU_STATUS_ERROR   (1u << 2) /* stopped: see VGPU_REG_ERROR */
+
+#define VGPU_INT_FENCE (1u << VGPU_MSIX_FENCE)
+#define VGPU_INT_ERROR (1u << VGPU_MSIX_ERROR)
+#define VGPU_INT_ALL   (VGPU_INT_FENCE | VGPU_INT_ERROR)
+
+#define VGPU_NO_BATCH 0xffffffffu
+
+enum vgpu_error {
+    VGPU_ERR_NONE = 0,
+    VGPU_ERR_RING = 1,            /* RING_BASE, RING_SIZE or RING_TAIL */
+    VGPU_ERR_OPCODE = 2,          /* unknown opcode */
+    VGPU_ERR_LENGTH = 3,          /* wrong for the opcode, odd, or past the end of what was given */
+    VGPU_ERR_RESERVED = 4,        /* a reserved bit or field is not 0 */
+    VGPU_ERR_SURFACE = 5,         /* format, alignment, pitch or size of a surface */
+    VGPU_ERR_RECT = 6,            /* empty, or not inside its surface */
+    VGPU_ERR_BOUNDS = 7,          /* not inside the VRAM, or wraps around the address space */
+    VGPU_ERR_PARAMETER = 8,       /* another value out of range */
+    VGPU_ERR_KERNEL = 9,          /* no such compute kernel */
+    VGPU_ERR_NESTED = 10,         /* a BATCH inside a batch */
+    VGPU_ERR_DMA_UNMAPPED = 11,   /* guest address not mapped */
+    VGPU_ERR_DMA_PROTECTION = 12, /* mapped, but not readable or not writable */
+    VGPU_ERR_DMA_NO_FILE = 13,    /* mapped without a file: the device can't reach it */
+    VGPU_ERR_DMA_LOST = 14,       /* the memory was taken away */
+    VGPU_ERR_DMA_DISABLED = 15,   /* bus mastering is off */
+};
+
+/* ------------------------------------------------------------------ limits */
+
+#define VGPU_RING_MIN         0x1000u
+#define VGPU_RING_MAX         0x1000000u
+#define VGPU_BATCH_MAX        0x1000000u
+#define VGPU_PACKET_MAX       256u   /* bytes; NOP may be longer */
+#define VGPU_SURFACE_MAX      16384u /* pixels each way */
+#define VGPU_MATMUL_MAX       8192u  /* rows, columns */
+#define VGPU_BLUR_RADIUS_MAX  32u
+#define VGPU_ITERATIONS_MAX   65536u
+#define VGPU_PLASMA_SCALE_MAX 1024u
+
+/* ------------------------------------------------------------------ packets */
+
+enum vgpu_opcode {
+    VGPU_OP_NOP = 0,
+    VGPU_OP_FILL = 1,
+    VGPU_OP_COPY = 2,
+    VGPU_OP_BLEND = 3,
+    VGPU_OP_DISPATCH = 4,
+    VGPU_OP_FENCE = 5,
+    VGPU_OP_BATCH = 6,
+    VGPU_OP_COUNT,
+};
+
+enum vgpu_kernel {
+    VGPU_KERNEL_MANDELBROT = 0,
+    VGPU_KERNEL_MATMUL = 1,
+    VGPU_KERNEL_BLUR = 2,
+    VGPU_KERNEL_HISTOGRAM = 3,
+    VGPU_KERNEL_PLASMA = 4,
+    VGPU_KERNEL_COUNT,
+};
+
+enum vgpu_format {
+    VGPU_FORMAT_ARGB8888 = 1, /* 4 bytes: B, G, R, A in memory */
+    VGPU_FORMAT_R8 = 2,       /* 1 byte */
+    VGPU_FORMAT_RAW32 = 3,    /* 4 bytes, no meaning: integers, floats */
+};
+
+/* Where an address points: ored into vgpu_surface.format, or alone in `space` fields. */
+#define VGPU_SPACE_VRAM  0u
+#define VGPU_SPACE_GUEST (1u << 8)
+
+/* Packet flags. */
+#define VGPU_BLEND_STRAIGHT (1u << 0) /* the source's colours are not multiplied by its alpha */
+#define VGPU_FENCE_WRITE    (1u << 0) /* write the value to guest memory at `address` */
+#define VGPU_FENCE_IRQ      (1u << 1) /* VGPU_INT_FENCE */
+
+/* Word 0 of a packet of `bytes` bytes (a multiple of 8, this word included). */
+#define VGPU_HEADER(opcode, flags, bytes)                                                          \
+    ((uint32_t)(opcode) | (uint32_t)(flags) << 8 | (uint32_t)((bytes) / 4) << 16)
+
+struct vgpu_header {
+    uint32_t word; /* VGPU_HEADER(): opcode 7:0, flags 15:8, length in dwords 31:16 */
+    uint32_t arg;  /* BLEND: constant alpha; DISPATCH: kernel; BATCH: space; else 0 */
+};
+
+struct vgpu_surface {
+    uint32_t format; /* enum vgpu_format | VGPU_SPACE_* */
+    uint32_t pitch;  /* bytes from a row to the next */
+    uint32_t width, height;
+    uint64_t address; /* VRAM offset or IOVA of pixel (0, 0); aligned to a pixel, as is the pitch */
+};
+
+struct vgpu_rect {
+    uint32_t x, y, width, height;
+};
+
+struct vgpu_nop { /* any length: all but the header is ignored */
+    struct vgpu_header header;
+};
+
+struct vgpu_fill {
+    struct vgpu_header header;
+    struct vgpu_surface dst;
+    struct vgpu_rect rect;
+    uint32_t value; /* R8: bits 7:0, the rest 0 */
+    uint32_t reserved;
+};
+
+struct vgpu_copy { /* and BLEND */
+    struct vgpu_header header;
+    struct vgpu_surface dst, src;
+    uint32_t dst_x, dst_y, src_x, src_y;
+    uint32_t width, height;
+};
+
+struct vgpu_fence {
+    struct vgpu_header header;
+    uint64_t address; /* IOVA, 8-aligned; 0 without VGPU_FENCE_WRITE */
+    uint64_t value;
+};
+
+struct vgpu_batch {
+    struct vgpu_header header; /* arg: VGPU_SPACE_* */
+    uint64_t address;          /* 8-aligned */
+    uint32_t bytes;            /* multiple of 8, up to VGPU_BATCH_MAX */
+    uint32_t reserved;
+};
+
+struct vgpu_mandelbrot {
+    struct vgpu_header header;
+    struct vgpu_surface dst; /* RAW32: iteration counts; ARGB8888: colours */
+    struct vgpu_rect rect;
+    double x0, y0; /* the point of the rect's first pixel */
+    double dx, dy; /* from a pixel to the next; finite, all four */
+    uint32_t max_iterations;
+    uint32_t reserved;
+};
+
+struct vgpu_matmul { /* c = a × b, float32, all three RAW32 */
+    struct vgpu_header header;
+    struct vgpu_surface c, a, b;
+};
+
+struct vgpu_blur {
+    struct vgpu_header header;
+    struct vgpu_surface dst, src; /* ARGB8888, of one size, apart in memory */
+    uint32_t radius;
+    uint32_t reserved;
+};
+
+struct vgpu_histogram {
+    struct vgpu_header header;
+    struct vgpu_surface src; /* R8: 256 counts; ARGB8888: 4 × 256, B first */
+    struct vgpu_rect rect;
+    uint32_t space; /* where the counts go: VGPU_SPACE_* */
+    uint32_t reserved;
+    uint64_t address; /* 4-aligned */
+};
+
+struct vgpu_plasma {
+    struct vgpu_header header;
+    struct vgpu_surface dst; /* ARGB8888 */
+    struct vgpu_rect rect;
+    uint32_t time;
+    uint32_t scale; /* 1 to VGPU_PLASMA_SCALE_MAX: phase a pixel, 1024 is a full turn */
+};
+
+#endif

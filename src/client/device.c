@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device as a whole, and its reach into the client's memory.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+
+int umdev_client_get_info(struct umdev_client *client, struct umdev_device_info *info)
+{
+    struct wire_device_info request = {.argsz = sizeof(request)}, reply;
+    struct client_call call = {
+        .command = WIRE_DEVICE_GET_INFO,
+        .body = &request,
+        .body_size = sizeof(request),
+        .reply = &reply,
+        .reply_size = sizeof(reply),
+    };
+    int ret = client_call(client, &call);
+
+    if (ret)
+        return ret;
+    *info = (struct umdev_device_info){
+        .flags = reply.flags,
+        .num_regions = reply.num_regions,
+        .num_irqs = reply.num_irqs,
+    };
+    return 0;
+}
+
+int umdev_client_reset(struct umdev_client *client)
+{
+    struct client_call call = {.command = WIRE_DEVICE_RESET};
+
+    return client_call(client, &call);
+}
+
+int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset, umdev_iova_t iova,
+                         uint64_t size, unsigned prot)
+{
+    struct wire_dma_map request = {
+        .argsz = sizeof(request),
+        .flags = prot,
+        .offset = fd_offset,
+        .address = iova.value,
+        .size = size,
+    };
+    struct client_call call = {
+        .command = WIRE_DMA_MAP,
+        .body = &request,
+        .body_size = sizeof(request),
+        .fds = &fd,
+        .nfds = fd >= 0,
+    };
+
+    return client_call(client, &call);
+}
+
+int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint64_t size)
+{
+    struct wire_dma_unmap request = {
+        .argsz = sizeof(request),
+        .address = iova.value,
+        .size = size,
+    };
+    struct wire_dma_unmap reply;
+    struct client_call call = {
+        .command = WIRE_DMA_UNMAP,
+        .body = &request,
+        .body_size = sizeof(request),
+        .reply = &reply,
+        .reply_size = sizeof(reply),
+    };
+
+    return client_call(client, &call);
+}

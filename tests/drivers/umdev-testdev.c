@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * testdev: a device with one of everything, for tests.
+ *
+ *   BAR0  64 KiB of memory, mapped whole; the DMA engine's buffer
+ *   BAR1  registers (enum testdev_reg), the MSI-X table at 0x1000, the pending bits at 0x1800
+ *   BAR2  2 MiB answered by callbacks: byte n reads as pattern(n), writes are summed up
+ *   BAR3  64 KiB, of which two areas can be mapped; the rest is answered as BAR2
+ *   BAR4  4 KiB read-only memory that holds the pattern
+ *   BAR5  64 I/O ports that keep what is written to them
+ *   8 MSI-X vectors, 8 MSI vectors, INTx, PCI Express
+ *
+ * A register that does something stores its outcome, 0 or an errno, in RESULT. The COUNT registers
+ * tell how often each callback ran; they outlive resets and clients.
+ */
+#include <umdev/driver.h>
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+enum testdev_reg {
+    REG_MAGIC = 0x00,       /* reads as 0x74736574 */
+    REG_SCRATCH = 0x04,     /* 4 bytes that do nothing */
+    REG_TRIGGER = 0x08,     /* index << 16 | vector: umdev_irq_trigger() */
+    REG_LEVEL = 0x0c,       /* 0 or 1: the INTx line */
+    REG_RESULT = 0x10,      /* the errno of the last action */
+    REG_FAIL = 0x14,        /* BAR2 and BAR3 callbacks fail with this errno */
+    REG_DELAY = 0x18,       /* BAR2 and BAR3 callbacks take this many milliseconds */
+    REG_DMA_GO = 0x1c,      /* enum testdev_dma */
+    REG_DMA_SRC = 0x20,     /* 8 bytes: an IOVA */
+    REG_DMA_DST = 0x28,     /* 8 bytes: an IOVA */
+    REG_DMA_LEN = 0x30,     /* 8 bytes */
+    REG_WRITE_SUM = 0x38,   /* 8 bytes: the sum of all bytes written to BAR2 and BAR3 callbacks */
+    REG_UNMAP_FIRST = 0x40, /* 8 bytes: the range of the last dma_unmap() */
+    REG_UNMAP_LAST = 0x48,
+    REG_COUNT = 0x80, /* enum testdev_count, 4 bytes each */
+};
+
+enum testdev_dma {
+    DMA_READ = 1,  /* SRC to the start of BAR0 */
+    DMA_WRITE = 2, /* the start of BAR0 to DST */
+    DMA_COPY = 3,  /* SRC to DST */
+};
+
+enum testdev_count {
+    COUNT_OPEN,
+    COUNT_CLOSE,
+    COUNT_RESET,
+    COUNT_READ,
+    COUNT_WRITE,
+    COUNT_IRQS_CHANGED,
+    COUNT_DMA_UNMAP,
+    NUM_COUNTS,
+};
+
+#define MAGIC       0x74736574u
+#define BUFFER_SIZE 0x10000u
+#define SPARSE_SIZE 0x10000u
+
+struct testdev {
+    struct umdev_regs regs;   /* BAR1 */
+    struct umdev_regs ports;  /* BAR5 */
+    struct umdev_mem *buffer; /* BAR0 */
+    uint32_t counts[NUM_COUNTS];
+    uint64_t write_sum;
+};
+
+static void pattern_fill(uint8_t *buf, uint64_t offset, size_t len)
+{
+    for (uint64_t n = offset; n < offset + len; n++)
+        *buf++ = (uint8_t)(n * 7 + (n >> 8) * 13 + (n >> 16));
+}
+
+static void count(struct testdev *t, enum testdev_count which)
+{
+    umdev_regs_set32(&t->regs, REG_COUNT + 4 * which, ++t->counts[which]);
+}
+
+static void set_result(struct testdev *t, int ret)
+{
+    umdev_regs_set32(&t->regs, REG_RESULT, (uint32_t)-ret);
+}
+
+/* ------------------------------------------------------------------ registers */
+
+static void trigger_write(struct umdev_device *dev, uint64_t value)
+{
+    set_result(umdev_device_priv(dev),
+               umdev_irq_trigger(dev, (unsigned)(value >> 16), (unsigned)(value & 0xffff)));
+}
+
+static void level_write(struct umdev_device *dev, uint64_t value)
+{
+    set_result(umdev_device_priv(dev), umdev_irq_set_level(dev, value != 0));
+}
+
+static int dma_run(struct umdev_device *dev, enum testdev_dma command)
+{
+    struct testdev *t = umdev_device_priv(dev);
+    umdev_iova_t src = umdev_iova(umdev_regs_get64(&t->regs, REG_DMA_SRC));
+    umdev_iova_t dst = umdev_iova(umdev_regs_get64(&t->regs, REG_DMA_DST));
+    uint64_t len = umdev_regs_get64(&t->regs, REG_DMA_LEN);
+
+    if ((command == DMA_READ || command == DMA_WRITE) && len > BUFFER_SIZE)
+        return -E2BIG;
+    switch (command) {
+    case DMA_READ:
+        return umdev_dma_read(dev, src, umdev_mem_ptr(t->buffer), len);
+    case DMA_WRITE:
+        return umdev_dma_write(dev, dst, umdev_mem_ptr(t->buffer), len);
+    case DMA_COPY:
+        return umdev_dma_copy(dev, dst, src, len);
+    }
+    return -EINVAL;
+}
+
+static void dma_go_write(struct umdev_device *dev, uint64_t value)
+{
+    set_result(umdev_device_priv(dev), dma_run(dev, (enum testdev_dma)value));
+}
+
+static const struct umdev_reg_hook testdev_hooks[] = {
+    {.offset = REG_MAGIC, .reset_value = MAGIC, .read_only = UINT32_MAX},
+    {.offset = REG_SCRATCH},
+    {.offset = REG_TRIGGER, .write = trigger_write},
+    {.offset = REG_LEVEL, .write = level_write},
+    {.offset = REG_RESULT, .read_only = UINT32_MAX},
+    {.offset = REG_FAIL},
+    {.offset = REG_DELAY},
+    {.offset = REG_DMA_GO, .write = dma_go_write},
+    {.offset = REG_DMA_SRC, .size = 8},
+    {.offset = REG_DMA_DST, .size = 8},
+    {.offset = REG_DMA_LEN, .size = 8},
+};
+
+static const struct umdev_reg_hook port_hooks[] = {{.offset = 0}};
+
+/* ------------------------------------------------------------------ callbacks */
+
+static int trapped(struct testdev *t)
+{
+    usleep(umdev_regs_get32(&t->regs, REG_DELAY) * 1000);
+    return -(int)umdev_regs_get32(&t->regs, REG_FAIL);
+}
+
+static int testdev_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
+                        size_t len)
+{
+    struct testdev *t = umdev_device_priv(dev);
+
+    (void)region;
+    count(t, COUNT_READ);
+    pattern_fill(buf, offset, len);
+    return trapped(t);
+}
+
+static int testdev_write(struct umdev_device *dev, unsigned region, uint64_t offset,
+                         const void *buf, size_t len)
+{
+    struct testdev *t = umdev_device_priv(dev);
+
+    (void)region;
+    (void)offset;
+    count(t, COUNT_WRITE);
+    for (size_t i = 0; i < len; i++)
+        t->write_sum += ((const uint8_t *)buf)[i];
+    umdev_regs_set64(&t->regs, REG_WRITE_SUM, t->write_sum);
+    return trapped(t);
+}
+
+static int testdev_create(struct umdev_device *dev)
+{
+    static const struct umdev_area areas[] = {{0x1000, 0x2000}, {0x8000, 0x4000}};
+    struct testdev *t = umdev_device_priv(dev);
+    struct umdev_mem *sparse, *rom;
+    int ret;
+
+    ret = umdev_mem_create(dev, "testdev-buffer", BUFFER_SIZE, &t->buffer);
+    if (!ret)
+        ret = umdev_region_set_mem(dev, UMDEV_REGION_BAR0, t->buffer, 0, NULL, 0);
+    if (!ret)
+        ret = umdev_mem_create(dev, "testdev-sparse", SPARSE_SIZE, &sparse);
+    if (!ret)
+        ret = umdev_region_set_mem(dev, UMDEV_REGION_BAR3, sparse, 0, areas, 2);
+    if (!ret)
+        ret = umdev_mem_create(dev, "testdev-rom", 4096, &rom);
+    if (!ret)
+        ret = umdev_region_set_mem(dev, UMDEV_REGION_BAR4, rom, 0, NULL, 0);
+    if (!ret)
+        pattern_fill(umdev_mem_ptr(rom), 0, 4096);
+    return ret;
+}
+
+static int testdev_open(struct umdev_device *dev)
+{
+    count(umdev_device_priv(dev), COUNT_OPEN);
+    return 0;
+}
+
+static void testdev_close(struct umdev_device *dev)
+{
+    count(umdev_device_priv(dev), COUNT_CLOSE);
+}
+
+static int testdev_reset(struct umdev_device *dev)
+{
+    struct testdev *t = umdev_device_priv(dev);
+
+    t->write_sum = 0;
+    memset(umdev_mem_ptr(t->buffer), 0, BUFFER_SIZE);
+    for (unsigned i = 0; i < NUM_COUNTS; i++)
+        umdev_regs_set32(&t->regs, REG_COUNT + 4 * i, t->counts[i]);
+    count(t, COUNT_RESET);
+    return 0;
+}
+
+static void testdev_irqs_changed(struct umdev_device *dev, unsigned index)
+{
+    (void)index;
+    count(umdev_device_priv(dev), COUNT_IRQS_CHANGED);
+}
+
+static void testdev_dma_unmap(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last)
+{
+    struct testdev *t = umdev_device_priv(dev);
+
+    umdev_regs_set64(&t->regs, REG_UNMAP_FIRST, first.value);
+    umdev_regs_set64(&t->regs, REG_UNMAP_LAST, last.value);
+    count(t, COUNT_DMA_UNMAP);
+}
+
+/* ------------------------------------------------------------------ the driver */
+
+static const struct umdev_type testdev_types[] = {
+    {.name = "1", .description = "one of everything", .instances = 16},
+};
+
+/* clang-format off */
+UMDEV_DRIVER(testdev,
+    .description = "a device for tests",
+    .types = testdev_types, .ntypes = 1,
+    .priv_size = sizeof(struct testdev),
+    .pci = UMDEV_PCI(
+        .vendor = 0x1b36, .device = 0x00c0, .class_code = 0x088000, .revision = 3,
+        .intx_pin = 1, .msi_vectors = 8,
+        .msix = { .vectors = 8, .bar = 1, .table_offset = 0x1000, .pba_offset = 0x1800 },
+        .pcie = true, .serial_number = 0x0123456789abcdef,
+        .bar = {
+            UMDEV_BAR(.size = BUFFER_SIZE),
+            UMDEV_BAR(.size = 8192, .regs = UMDEV_REGS(struct testdev, regs, testdev_hooks)),
+            UMDEV_BAR(.size = 2 << 20),
+            UMDEV_BAR(.size = SPARSE_SIZE),
+            UMDEV_BAR(.size = 4096, .flags = UMDEV_BAR_READONLY),
+            UMDEV_BAR(.size = 64, .flags = UMDEV_BAR_IO,
+                      .regs = UMDEV_REGS(struct testdev, ports, port_hooks)),
+        }),
+    .create = testdev_create, .open = testdev_open, .close = testdev_close,
+    .reset = testdev_reset, .read = testdev_read, .write = testdev_write,
+    .irqs_changed = testdev_irqs_changed, .dma_unmap = testdev_dma_unmap);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A vgpu without umdev: VRAM, a ring and guest memory in one thread, for tests of what packets do.
+ *
+ * Guest memory is made of pages that lie scattered in one buffer, so that windows end where the
+ * code under test does not expect them to; each page has a protection of its own. The fake counts
+ * windows: none may be held between two steps.
+ */
+#ifndef TESTS_VGPU_MACHINE_H
+#define TESTS_VGPU_MACHINE_H
+
+#include "ring.h"
+
+#define MACHINE_PAGE  4096u
+#define MACHINE_PAGES 1024u
+#define MACHINE_IOVA  UINT64_C(0x7fff00000000) /* of the first guest page */
+#define MACHINE_GUEST ((uint64_t)MACHINE_PAGE * MACHINE_PAGES)
+/* The ring: the last pages of guest memory. */
+#define MACHINE_RING_SIZE 8192u
+#define MACHINE_RING      (MACHINE_IOVA + MACHINE_GUEST - MACHINE_RING_SIZE)
+/* Guest memory that tests may use for surfaces. */
+#define MACHINE_USABLE (MACHINE_GUEST - MACHINE_RING_SIZE)
+
+struct umdev_device {
+    uint8_t *pages;
+    uint32_t where[MACHINE_PAGES]; /* a guest page's place in `pages` */
+    uint8_t prot[MACHINE_PAGES];   /* UMDEV_READ | UMDEV_WRITE; 0: not mapped */
+    size_t piece;                  /* the longest window, 0: any */
+    unsigned windows;              /* held now */
+    int error;                     /* what every access fails with, if not 0 */
+};
+
+struct machine {
+    struct umdev_device guest;
+    uint8_t *vram;
+    uint64_t vram_size;
+    union vgpu_scratch *scratch;
+    struct vgpu_ring ring;
+    uint32_t tail;
+    uint32_t interrupts; /* collected */
+    uint64_t steps;
+};
+
+/* `contiguous`: guest pages lie in order. Ends the test on failure. */
+void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, uint64_t seed);
+void machine_free(struct machine *machine);
+/* Begin the ring anew. */
+void machine_restart(struct machine *machine);
+
+/* The test's own way to guest memory, past protections. */
+void machine_peek(const struct machine *machine, uint64_t iova, void *buf, size_t len);
+void machine_poke(struct machine *machine, uint64_t iova, const void *buf, size_t len);
+
+/* Write a packet into the ring, padding its end where the packet does not fit. */
+void machine_emit(struct machine *machine, const void *packet, uint32_t bytes);
+/* Step to the tail: VGPU_STEP_IDLE, or VGPU_STEP_FAULT. */
+enum vgpu_step machine_run(struct machine *machine);
+/* Emit, run, and expect success. */
+void machine_do(struct machine *machine, const void *packet, uint32_t bytes);
+/* Emit, run, and expect an error. The ring is begun anew. */
+void machine_expect(struct machine *machine, const void *packet, uint32_t bytes,
+                    enum vgpu_error code);
+
+#endif
