@@ -71,6 +71,7 @@ enum vgpu_step vgpu_fill_slice(const struct vgpu_memory *memory, const struct vg
     const struct vgpu_area *area = &command->dst;
     struct lines lines = lines_of(area);
     uint64_t budget = VGPU_SLICE_BYTES;
+    bool stream = lines.bytes * lines.rows >= VGPU_STREAM_FILL;
     struct vgpu_view view;
 
     (void)scratch;
@@ -87,7 +88,7 @@ enum vgpu_step vgpu_fill_slice(const struct vgpu_memory *memory, const struct vg
             return VGPU_STEP_FAULT;
         }
         len = min64(len, lines.bytes - progress->column);
-        vgpu_fill_bytes(ptr, len, area->bpp, command->fill);
+        vgpu_fill_bytes(ptr, len, area->bpp, command->fill, stream);
         advance(progress, &lines, len, &budget);
     }
     vgpu_view_close(&view);
@@ -116,7 +117,7 @@ static void pair_open(struct pair *pair, const struct vgpu_memory *memory,
     const struct vgpu_area *dst = &command->dst, *src = &command->src;
 
     *pair = (struct pair){.dst = lines_of(dst), .src = lines_of(src), .bpp = dst->bpp};
-    pair->stream = pair->dst.bytes * pair->dst.rows >= VGPU_STREAM_BYTES;
+    pair->stream = pair->dst.bytes * pair->dst.rows >= VGPU_STREAM_COPY;
     if (areas_overlap(dst, src)) {
         pair->backward = dst->pitch == src->pitch && dst->address > src->address;
         pair->through_row = pair->backward || dst->pitch != src->pitch;

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* Split a slice into spans of a row; the kernel fills scratch->row. False: no pixels left. */
+/* The pixels from the present place to the end of its row, at most `pixels`. */
 static uint32_t next_span(const struct vgpu_area *area, const struct vgpu_progress *progress,
                           uint64_t pixels)
 {
@@ -79,15 +79,6 @@ static enum vgpu_step plasma_slice(const struct vgpu_memory *memory,
     return step_of(area, progress);
 }
 
-static void count_pixels(uint32_t histogram[4][256], const void *pixels, uint32_t count,
-                         unsigned bpp)
-{
-    const uint8_t *bytes = pixels;
-
-    for (size_t i = 0; i < (size_t)count * bpp; i++)
-        histogram[i % bpp][bytes[i]]++;
-}
-
 static enum vgpu_step histogram_slice(const struct vgpu_memory *memory,
                                       const struct vgpu_command *command,
                                       struct vgpu_progress *progress, union vgpu_scratch *scratch,
@@ -101,7 +92,7 @@ static enum vgpu_step histogram_slice(const struct vgpu_memory *memory,
 
         if (!vgpu_area_read(memory, area, x, progress->row, count, scratch->row, fault))
             return VGPU_STEP_FAULT;
-        count_pixels(progress->histogram, scratch->row, count, area->bpp);
+        vgpu_count_pixels(progress->histogram, scratch->row, count, area->bpp);
         span_done(area, progress, count);
         pixels -= count;
     }

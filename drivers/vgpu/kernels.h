@@ -9,11 +9,12 @@
 
 #include "execute.h"
 
-/* A COPY of this many bytes or more goes past the caches. */
-#define VGPU_STREAM_BYTES ((uint64_t)4 << 20)
+/* A command that writes this many bytes or more goes past the caches, which it would only empty. */
+#define VGPU_STREAM_FILL ((uint64_t)32 << 20)
+#define VGPU_STREAM_COPY ((uint64_t)4 << 20)
 
 /* `len` is a multiple of `bpp`, `ptr` aligned to it. */
-void vgpu_fill_bytes(uint8_t *ptr, size_t len, unsigned bpp, uint32_t value);
+void vgpu_fill_bytes(uint8_t *ptr, size_t len, unsigned bpp, uint32_t value, bool stream);
 /* As memmove for dst <= src or areas that do not overlap. */
 void vgpu_copy_bytes(uint8_t *dst, const uint8_t *src, size_t len, bool stream);
 void vgpu_blend_pixels(uint32_t *dst, const uint32_t *src, size_t count, uint8_t alpha,
@@ -35,6 +36,9 @@ void vgpu_blur_add(uint32_t sums[][4], const uint32_t *row, uint32_t width);
 void vgpu_blur_subtract(uint32_t sums[][4], const uint32_t *row, uint32_t width);
 /* A row of output from the sums of 2 × radius + 1 rows. */
 void vgpu_blur_row(uint32_t *out, const uint32_t sums[][4], uint32_t width, uint32_t radius);
+
+/* Count the values of `count` pixels of `bpp` bytes, each byte in a table of its own. */
+void vgpu_count_pixels(uint32_t histogram[4][256], const void *pixels, size_t count, unsigned bpp);
 
 void vgpu_plasma_pixels(uint32_t *pixels, uint32_t count, uint32_t x, uint32_t y, uint32_t time,
                         uint32_t scale);

@@ -355,11 +355,21 @@ static void test_slices(void **state)
     machine_init(&machine, vram, true, 0);
     words = (const uint32_t *)machine.vram;
     machine_do(&machine, &fill, sizeof(fill));
-    steps = machine.steps;
-    assert_true(steps >= half / VGPU_SLICE_BYTES);
+    assert_true(machine.steps >= half / VGPU_SLICE_BYTES);
     for (uint64_t i = 0; i < half / 4; i++)
         assert_true(words[i] == 0x01020304);
     assert_int_equal(words[half / 4], 0);
+    /* The same amount of single bytes, from an odd address on. */
+    fill.dst = (struct vgpu_surface){
+        .format = VGPU_FORMAT_R8, .pitch = 16384, .width = 16384, .height = 2048, .address = 3};
+    fill.rect = (struct vgpu_rect){0, 0, 16384, 2048};
+    fill.value = 0x5a;
+    machine_do(&machine, &fill, sizeof(fill));
+    assert_int_equal(machine.vram[2], 2); /* of 0x01020304 */
+    for (uint64_t i = 0; i < half; i++)
+        assert_true(machine.vram[3 + i] == 0x5a);
+    assert_int_equal(machine.vram[3 + half], 0);
+    steps = machine.steps;
     for (uint64_t i = 0; i < half / 4; i++)
         ((uint32_t *)machine.vram)[i] = (uint32_t)i * 2654435761u;
     high.address = half;

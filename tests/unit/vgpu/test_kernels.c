@@ -3,6 +3,7 @@
 #include "machine.h"
 #include "random.h"
 #include "unit.h"
+#include "vector.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -459,6 +460,58 @@ static void test_plasma(void **state)
     machine_free(&f.machine);
 }
 
+/* ------------------------------------------------------------------ instruction sets */
+
+/* What one table of loops makes of the same inputs. */
+struct outputs {
+    uint32_t premultiplied[301], straight[301], counts[301], colours[301], plasma[301];
+    uint32_t sums[301][4];
+    float c[VGPU_PANEL_ROWS][VGPU_PANEL_COLUMNS];
+};
+
+static void run_vector(const struct vgpu_vector *vector, uint64_t random, struct outputs *out)
+{
+    static float a[VGPU_PANEL_ROWS][VGPU_MATMUL_MAX], b[50][VGPU_PANEL_COLUMNS];
+    uint32_t pixels[301];
+
+    for (unsigned i = 0; i < 301; i++) {
+        out->premultiplied[i] = out->straight[i] = (uint32_t)random_next(&random);
+        pixels[i] = (uint32_t)random_next(&random);
+    }
+    for (unsigned i = 0; i < 50 * VGPU_PANEL_COLUMNS; i++)
+        b[i / VGPU_PANEL_COLUMNS][i % VGPU_PANEL_COLUMNS] = (float)random_below(&random, 1000) / 7;
+    for (unsigned i = 0; i < 50 * VGPU_PANEL_ROWS; i++)
+        a[i % VGPU_PANEL_ROWS][i / VGPU_PANEL_ROWS] = (float)random_below(&random, 1000) / 3;
+    vector->blend_premultiplied(out->premultiplied, pixels, 301, 200);
+    vector->blend_straight(out->straight, pixels, 301, 100);
+    vector->mandelbrot_counts(out->counts, 301, -2.0, 0.01, 5, 0.3, 203);
+    memcpy(out->colours, out->counts, sizeof(out->colours));
+    vector->mandelbrot_colours(out->colours, 301, 203);
+    vector->plasma_pixels(out->plasma, 301, 7, 11, 13, 17);
+    vector->blur_add(out->sums, pixels, 301);
+    vector->blur_add(out->sums, out->straight, 301);
+    vector->blur_subtract(out->sums, out->premultiplied, 301);
+    vector->matmul_panel(out->c, (const float(*)[VGPU_MATMUL_MAX])a,
+                         (const float(*)[VGPU_PANEL_COLUMNS])b, 50);
+}
+
+/* The other tests see the best table only: the rest must do the same. */
+static void test_instruction_sets(void **state)
+{
+    static struct outputs first, other;
+    const struct vgpu_vector *vector;
+    uint64_t seed = random_seed();
+
+    (void)state;
+    memset(&first, 0, sizeof(first));
+    run_vector(vgpu_vector_get(0), seed, &first);
+    for (unsigned n = 1; (vector = vgpu_vector_get(n)) != NULL; n++) {
+        memset(&other, 0, sizeof(other));
+        run_vector(vector, seed, &other);
+        assert_memory_equal(&other, &first, sizeof(first));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_histogram),
         cmocka_unit_test(test_histogram_slices),
         cmocka_unit_test(test_plasma),
+        cmocka_unit_test(test_instruction_sets),
     };
 
     return cmocka_run_group_tests_name("vgpu kernels", tests, NULL, NULL);
