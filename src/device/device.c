@@ -234,17 +234,25 @@ bool device_is_open(struct umdev_device *dev)
 {
     LOCK_FOR_SCOPE(&dev->state_lock);
 
-    return dev->state == DEVICE_OPEN;
+    return dev->state != DEVICE_CLOSED;
 }
 
 /* ------------------------------------------------------------------ reset */
 
+/*
+ * The driver's turn comes before bus mastering goes off with the config space: its engines stop
+ * rather than fail, and what they still signalled is dropped with the pending interrupts.
+ */
 int device_reset_locked(struct umdev_device *dev, bool reset_config)
 {
+    int ret = 0;
+
     atomic_fetch_add_explicit(&dev->counters.resets, 1, memory_order_relaxed);
     for (unsigned i = 0; i < UMDEV_NUM_BARS; i++)
         if (dev->regions[i].file.regs)
             regs_file_reset(&dev->regions[i].file);
+    if (dev->driver->reset)
+        ret = driver_result(dev->driver->reset(dev));
     irqs_reset(dev->irqs);
     if (dev->msix_table)
         msix_table_reset(dev->msix_table);
@@ -252,7 +260,7 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config)
         pci_config_reset(dev->config);
         pci_settle_locked(dev);
     }
-    return dev->driver->reset ? driver_result(dev->driver->reset(dev)) : 0;
+    return ret;
 }
 
 int device_reset(struct umdev_device *dev)

@@ -55,6 +55,7 @@ int device_open(struct umdev_device *dev, struct device_client *client);
 void device_close(struct umdev_device *dev);
 /* Refuse clients from now on and cut off the present one. Does not wait. */
 void device_shutdown(struct umdev_device *dev);
+/* Whether a client is there, or still coming or going: another would get EBUSY. */
 bool device_is_open(struct umdev_device *dev);
 
 struct device_info {
