@@ -24,10 +24,10 @@ packages: ## install the Debian packages that are missing to build, test and run
 	@$(INSTALL_PACKAGES) build test
 
 .PHONY: demo
-demo: ## see it work: build/umdev demo, with IMAGE=… a guest image of your own
+demo: ## see it work: build/umdev demo, with IMAGE=picture.png to compose one of your own
 	@$(INSTALL_PACKAGES) build run
 	@$(MAKE) --no-print-directory all
-	@$(BUILD)/umdev demo $(if $(IMAGE),--image "$(IMAGE)")
+	@$(BUILD)/umdev demo $(if $(IMAGE),"$(IMAGE)")
 
 .PHONY: check
 check: ## run all tests, then again under the address and undefined behaviour sanitizers

@@ -48,12 +48,16 @@ static void floor_serve(int sock, void *arg)
                                  .msg_iovlen = 1,
                                  .msg_control = control.bytes,
                                  .msg_controllen = sizeof(control.bytes)};
+        struct cmsghdr *header;
         void *address;
         int fd;
 
         if (recvmsg(sock, &message, MSG_CMSG_CLOEXEC) != MAP_REQUEST)
             return;
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+        header = CMSG_FIRSTHDR(&message);
+        if (!header)
+            return;
+        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
         address = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         send(sock, buf, MAP_REPLY, MSG_NOSIGNAL);
         if (recv(sock, buf, UNMAP_REQUEST, 0) != UNMAP_REQUEST)

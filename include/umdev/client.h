@@ -9,7 +9,7 @@
  *   ENOTCONN      the connection is over (server gone, or an earlier timeout)
  *   EPROTO        the server broke the protocol; the connection is over
  *   EINVAL        an argument is out of range
- *   other         the server's own answer
+ *   other         the server's own answer; EIO where it gives none
  */
 #ifndef UMDEV_CLIENT_H
 #define UMDEV_CLIENT_H
@@ -31,7 +31,8 @@ struct umdev_connect_options {
 /*
  * Connect to a vfio-user server at a socket path, negotiate, and give a client. `options` may be
  * NULL. ENOENT, ECONNREFUSED, EACCES as connect(2); ENAMETOOLONG: the path does not fit a socket
- * address; EBUSY: the device has a client already; EPROTO: no vfio-user server.
+ * address; EBUSY: the device has a client already; EPROTO: no vfio-user server; ENOTCONN: it hung
+ * up.
  */
 UMDEV_API int umdev_connect(const char *path, const struct umdev_connect_options *options,
                             struct umdev_client **client);
@@ -151,7 +152,8 @@ static inline int umdev_client_write64(struct umdev_client *client, unsigned reg
 /*
  * Map [offset, offset + len) of a region; page-aligned and inside one mappable area. Shared,
  * readable and writable as the region's flags say. Returns the address, or NULL with errno set:
- * EINVAL (not inside an area), ENOTSUP (the region can't be mapped), ENOMEM.
+ * EINVAL (not inside an area), ENOTSUP (the region can't be mapped), ENXIO (the server's file has
+ * no such pages), others as mmap(2) and umdev_client_get_region().
  */
 UMDEV_API void *umdev_client_map_region(struct umdev_client *client, unsigned region,
                                         uint64_t offset, size_t len);
@@ -176,14 +178,16 @@ UMDEV_API int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t i
 
 /*
  * An eventfd that is signalled by interrupt `vector` of `index`: made, registered and owned by the
- * client (don't close it); the same one again for the same vector. Returns the fd or −errno.
+ * client (don't close it); the same one again for the same vector. A read(2) of it blocks until the
+ * next interrupt. Returns the fd or −errno; EINVAL: no such vector.
  */
 UMDEV_API int umdev_client_irq_eventfd(struct umdev_client *client, unsigned index,
                                        unsigned vector);
 /*
  * VFIO's SET_IRQS as it is: `flags` (VFIO_IRQ_SET_* of <linux/vfio.h>), `count` vectors from
- * `start`; `bools` for DATA_BOOL (count bytes), `fds` for DATA_EVENTFD (nfds of them; they stay the
- * caller's). Errnos as VFIO's.
+ * `start`; `bools` for DATA_BOOL (count bytes), `fds` for DATA_EVENTFD (`count` of them, −1 to take
+ * a vector's eventfd away, or none at all to take away all; they stay the caller's). More fds than
+ * the server takes in a message go in several. Errnos as VFIO's.
  */
 UMDEV_API int umdev_client_set_irqs(struct umdev_client *client, uint32_t flags, unsigned index,
                                     uint32_t start, uint32_t count, const uint8_t *bools,

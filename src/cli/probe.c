@@ -45,7 +45,6 @@ static int parse_options(int argc, char **argv, struct options *options)
     *options = (struct options){.timeout_ms = 0};
     opterr = 0;
     optind = 1;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
     while ((opt = getopt_long(argc, argv, ":h", table, NULL)) != -1) {
         switch (opt) {
         case 'j':
@@ -59,7 +58,8 @@ static int parse_options(int argc, char **argv, struct options *options)
         case 'h':
             return -1;
         default:
-            return cli_option_error(NAME, opt, argv);
+            cli_option_error(NAME, opt, argv);
+            return CLI_USAGE;
         }
     }
     if (argc - optind != 1) {

@@ -29,8 +29,8 @@ static struct view view_of(unsigned frame)
     for (unsigned i = 0; i < frame; i++)
         step *= 0.92;
     return (struct view){
-        .x0 = centre_x - step * (WIDTH / 2),
-        .y0 = centre_y - step * (HEIGHT / 2),
+        .x0 = centre_x - step * (0.5 * WIDTH),
+        .y0 = centre_y - step * (0.5 * HEIGHT),
         .step = step,
     };
 }

@@ -15,8 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* The control socket's place in the child. */
 #define CONTROL_FD 3
 

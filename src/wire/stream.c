@@ -41,8 +41,8 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Keep fds that came with a read whose last byte is at stream->position − 1. */
-static int stream_keep_fds(struct wire_stream *stream, struct fd_array *fds)
+/* Keep fds that came with the read of [read_start, stream->position). */
+static int stream_keep_fds(struct wire_stream *stream, struct fd_array *fds, uint64_t read_start)
 {
     if (fds->count > ARRAY_SIZE(stream->fds) - stream->nfds) {
         fd_array_close(fds);
@@ -51,6 +51,7 @@ static int stream_keep_fds(struct wire_stream *stream, struct fd_array *fds)
     for (unsigned i = 0; i < fds->count; i++) {
         stream->fds[stream->nfds].fd = fds->fds[i];
         stream->fds[stream->nfds].position = stream->position;
+        stream->fds[stream->nfds].read_start = read_start;
         stream->nfds++;
     }
     fds->count = 0;
@@ -75,7 +76,7 @@ static ssize_t stream_fill(struct wire_stream *stream, size_t wanted)
     stream->end += (size_t)got;
     stream->position += (size_t)got;
     if (fds.count) {
-        ret = stream_keep_fds(stream, &fds);
+        ret = stream_keep_fds(stream, &fds, stream->position - (size_t)got);
         if (ret)
             return ret;
     }
@@ -107,14 +108,55 @@ static int stream_need(struct wire_stream *stream, size_t size)
     return 1;
 }
 
-/* The fds whose stream position lies in the current message, of `size` bytes. */
-static int stream_take_fds(struct wire_stream *stream, size_t size)
+/* Whether messages of this kind carry fds. */
+static bool header_takes_fds(const struct wire_header *header)
 {
-    uint64_t message_end = stream->position - (stream->end - stream->start) + size;
+    if ((header->flags & WIRE_TYPE_MASK) == WIRE_TYPE_COMMAND)
+        return header->command == WIRE_DMA_MAP || header->command == WIRE_DEVICE_SET_IRQS;
+    return header->command == WIRE_VERSION || header->command == WIRE_DEVICE_GET_REGION_INFO ||
+           header->command == WIRE_DEVICE_GET_REGION_IO_FDS;
+}
+
+/* Whether a message that begins in [from, to) of the buffer carries fds, as far as can be seen. */
+static bool stream_has_taker(const struct wire_stream *stream, size_t from, size_t to)
+{
+    struct wire_header header;
+
+    while (from < to && stream->end - from >= sizeof(header)) {
+        memcpy(&header, stream->buf + from, sizeof(header));
+        if (header_takes_fds(&header))
+            return true;
+        if (header.size < sizeof(header) || header.size > to - from)
+            return false;
+        from += header.size;
+    }
+    return from < to;
+}
+
+/*
+ * How many of the fds are the current message's, of `size` bytes. Those of a read that ended in it,
+ * or before; and those of a read that went on behind it, if it began in that read and is the
+ * last of its messages that takes fds.
+ */
+static unsigned stream_own_fds(const struct wire_stream *stream, const struct wire_header *header)
+{
+    uint64_t start = stream->position - (stream->end - stream->start);
+    uint64_t end = start + header->size;
     unsigned n = 0;
 
-    while (n < stream->nfds && stream->fds[n].position <= message_end)
+    while (n < stream->nfds && stream->fds[n].position <= end)
         n++;
+    while (n < stream->nfds && header_takes_fds(header) && stream->fds[n].read_start <= start &&
+           !stream_has_taker(stream, stream->start + header->size,
+                             stream->start + (size_t)(stream->fds[n].position - start)))
+        n++;
+    return n;
+}
+
+static int stream_take_fds(struct wire_stream *stream, const struct wire_header *header)
+{
+    unsigned n = stream_own_fds(stream, header);
+
     if (n > FD_ARRAY_MAX)
         return -EMSGSIZE;
     for (unsigned i = 0; i < n; i++)
@@ -148,7 +190,7 @@ int wire_stream_next(struct wire_stream *stream, struct wire_message *message)
     if (ret <= 0)
         return ret;
     if (stream->nfds) {
-        ret = stream_take_fds(stream, message->header.size);
+        ret = stream_take_fds(stream, &message->header);
         if (ret)
             return ret;
     }

@@ -9,7 +9,7 @@
  * carried fds. So the fds of a read belong to the message that holds the read's last byte. Each
  * received fd is kept with that stream position and handed out with the message that covers it.
  *
- * Invariants: start <= end <= capacity; fd positions are in the stream's order and none is before
+ * Invariants: start <= end <= capacity; fds are in the stream's order and none ends before
  * the current message.
  */
 #ifndef WIRE_STREAM_H
@@ -34,7 +34,7 @@ struct wire_stream {
     unsigned nfds;
     struct {
         int fd;
-        uint64_t position;
+        uint64_t read_start, position; /* the read that brought it: [read_start, position) */
     } fds[2 * FD_ARRAY_MAX];
     struct fd_array message_fds;
 };

@@ -378,7 +378,8 @@ def test_truncated_memory_ends_only_its_own_session(two_devices):
                 bad.write(vu.BAR1, td.REG_DMA_SRC, struct.pack("=QQQ", 0, size, size))
                 bad.post_write(vu.BAR1, td.REG_DMA_GO, struct.pack("=I", td.DMA_COPY))
             os.ftruncate(fd, 0)
-            bad.post_write(vu.BAR1, td.REG_DMA_GO, struct.pack("=I", td.DMA_COPY))
+            with contextlib.suppress(vu.Disconnected):  # cut off in a copy before this one
+                bad.post_write(vu.BAR1, td.REG_DMA_GO, struct.pack("=I", td.DMA_COPY))
             expect_cut_off(bad)
         good.check_in_step()
         assert td.dma_read(good, 0, 13) == b"good's memory"

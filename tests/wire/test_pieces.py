@@ -240,15 +240,17 @@ def test_pipelined_interrupts_get_their_own_eventfds(client):
             assert [vu.signalled(fd) for fd in fds] == [int(n == m) for m in range(td.NUM_MSIX)]
 
 
-def test_fd_goes_to_the_first_of_several_messages_in_one_send(dma_client):
-    """Fds travel with the first byte of a send; a client that writes a map together with what
-    follows it means the map."""
+@pytest.mark.parametrize("map_first", [True, False])
+def test_fd_goes_to_the_map_of_several_messages_in_one_send(dma_client, map_first):
+    """Fds travel with a send, not with a place in it: of its messages the one that takes fds gets
+    them, wherever it stands."""
+    messages = [
+        vu.message(vu.DMA_MAP, vu.dma_map_body(0, PAGE), 1),
+        vu.message(vu.DEVICE_GET_INFO, vu.info_body(), 2),
+        vu.message(vu.DEVICE_GET_INFO, vu.info_body(), 3),
+    ]
     with vu.memory_file(PAGE, b"the map's") as fd:
-        dma_client.send(
-            vu.message(vu.DMA_MAP, vu.dma_map_body(0, PAGE), 1)
-            + vu.message(vu.DEVICE_GET_INFO, vu.info_body(), 2),
-            [fd],
-        )
-        replies = [dma_client.recv() for _ in range(2)]
-        assert [(r.id, r.errno) for r in replies] == [(1, 0), (2, 0)]
+        dma_client.send(b"".join(messages if map_first else reversed(messages)), [fd])
+        replies = [dma_client.recv() for _ in range(3)]
+        assert sorted((r.id, r.errno) for r in replies) == [(1, 0), (2, 0), (3, 0)]
         assert td.dma_read(dma_client, 0, 9) == b"the map's"

@@ -26,7 +26,7 @@ struct vgpu_guest {
     uint64_t memory_size, used;
     uint8_t *vram; /* BAR 0, mapped */
     uint64_t vram_size;
-    uint32_t head, tail; /* head: as last read */
+    uint32_t head, tail;      /* head: as last read */
     uint64_t fence;           /* the last value emitted */
     int irq_fence, irq_error; /* eventfds */
 };
