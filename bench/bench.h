@@ -83,6 +83,9 @@ struct bench_shared {
 };
 
 struct umdev_client;
+struct umdev_connect_options;
+/* Calls wait for ever, as the floors do: a timeout costs the kernel a timer each time it sleeps. */
+extern const struct umdev_connect_options bench_connect_options;
 /* A server process with the device and a client on it. `shared` may be NULL. */
 struct bench_server {
     pid_t pid;

@@ -147,7 +147,7 @@ int bench_peer_start(struct bench_server *server, int cpu, struct bench_shared *
     close(sock);
     for (int i = 0; ret && i < 200; i++) {
         nanosleep(&pause, NULL);
-        ret = umdev_connect(server->path, NULL, &server->client);
+        ret = umdev_connect(server->path, &bench_connect_options, &server->client);
     }
     if (ret)
         bench_kill(server->pid);

@@ -66,6 +66,11 @@ static void bench_serve(int sock, void *arg)
     pause();
 }
 
+const struct umdev_connect_options bench_connect_options = {
+    .struct_size = sizeof(bench_connect_options),
+    .timeout_ms = -1,
+};
+
 int bench_server_start(struct bench_server *server, int cpu, struct bench_shared *shared)
 {
     int sock, ret;
@@ -74,7 +79,7 @@ int bench_server_start(struct bench_server *server, int cpu, struct bench_shared
     server->pid = bench_spawn(cpu, bench_serve, shared, &sock);
     if (server->pid < 0)
         return server->pid;
-    ret = umdev_connect_fd(sock, NULL, &server->client);
+    ret = umdev_connect_fd(sock, &bench_connect_options, &server->client);
     if (ret)
         bench_kill(server->pid);
     return ret;

@@ -13,6 +13,10 @@
  * is set, `pending` is empty and stays so. A caller's reply buffers are written under `lock` and
  * only while its call is in `pending`.
  *
+ * Fds. Reading without them is cheaper, and few replies have any. While no call wants an fd the
+ * receiver reads plainly; a call that wants one makes itself known, and sends its request only
+ * after a plain read that is under way has ended.
+ *
  * Lock order: device_lock, send_lock, lock. Sockets are never waited for with `lock` held.
  *
  * Time. The socket's own timeouts are an eighth of the call's: a lone caller then needs no poll(),
@@ -49,6 +53,9 @@ struct umdev_client {
     pthread_mutex_t lock;
     struct client_call *pending;
     bool receiving;
+    unsigned fds_wanted; /* calls whose reply may carry an fd */
+    bool plain_receive;  /* the receiver may be in a read that would lose fds */
+    pthread_cond_t plain_over;
     struct wire_stream stream;
 
     pthread_mutex_t device_lock; /* what is kept about the device, and the asking for it */

@@ -72,6 +72,7 @@ static int client_new(int sock, const struct umdev_connect_options *options,
     }
     pthread_mutex_init(&client->send_lock, NULL);
     pthread_mutex_init(&client->lock, NULL);
+    pthread_cond_init(&client->plain_over, NULL);
     pthread_mutex_init(&client->device_lock, NULL);
     *result = client;
     return 0;
@@ -87,6 +88,7 @@ void umdev_client_close(struct umdev_client *client)
     wire_stream_fini(&client->stream);
     close(client->sock);
     pthread_mutex_destroy(&client->send_lock);
+    pthread_cond_destroy(&client->plain_over);
     pthread_mutex_destroy(&client->lock);
     pthread_mutex_destroy(&client->device_lock);
     free(client);

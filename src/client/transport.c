@@ -22,11 +22,12 @@
 /* Messages up to this size are put together on the stack and leave in one piece. */
 #define SMALL_MESSAGE 512
 
+/* The clock of timeouts: a few milliseconds coarse, and so cheap that each call can ask it. */
 static uint64_t now_ns(void)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
@@ -132,7 +133,10 @@ static int send_all(struct umdev_client *client, struct iovec *iov, size_t niov,
     if (nfds)
         attach_fds(&msg, control.bytes, fds, nfds);
     for (;;) {
-        ssize_t sent = sendmsg(client->sock, &msg, MSG_NOSIGNAL);
+        ssize_t sent =
+            msg.msg_iovlen == 1 && !msg.msg_control
+                ? send(client->sock, msg.msg_iov->iov_base, msg.msg_iov->iov_len, MSG_NOSIGNAL)
+                : sendmsg(client->sock, &msg, MSG_NOSIGNAL);
 
         if (sent >= 0) {
             msg_advance(&msg, (size_t)sent);
@@ -275,6 +279,22 @@ static void handle_reply(struct umdev_client *client, const struct wire_message 
         client_fail(client, -EPROTO, NULL);
 }
 
+/* With client->lock held. A plain read takes no more than the reply to `call` can have. */
+static void begin_read(struct umdev_client *client, const struct client_call *call)
+{
+    client->plain_receive = client->fds_wanted == 0;
+    client->stream.plain =
+        client->plain_receive ? sizeof(struct wire_header) + call->reply_size + call->reply_data_max
+                              : 0;
+}
+
+static void end_read(struct umdev_client *client)
+{
+    client->plain_receive = false;
+    if (client->fds_wanted)
+        pthread_cond_broadcast(&client->plain_over);
+}
+
 /* Take one message off the wire and do what it asks for. With client->lock held, but not inside. */
 static void receive_one(struct umdev_client *client, struct client_call *call, uint64_t deadline)
 {
@@ -282,18 +302,23 @@ static void receive_one(struct umdev_client *client, struct client_call *call, u
     bool is_reply = false;
     int ret;
 
+    begin_read(client, call);
     pthread_mutex_unlock(&client->lock);
     ret = receive_message(client, deadline, &message);
+    pthread_mutex_lock(&client->lock);
+    end_read(client);
     if (!ret) {
         uint32_t flags = message.header.flags;
 
         is_reply = (flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY;
-        if (flags & ~(uint32_t)(WIRE_TYPE_REPLY | (is_reply ? WIRE_ERROR : WIRE_NO_REPLY)))
+        if (flags & ~(uint32_t)(WIRE_TYPE_REPLY | (is_reply ? WIRE_ERROR : WIRE_NO_REPLY))) {
             ret = -EPROTO;
-        else if (!is_reply)
+        } else if (!is_reply) {
+            pthread_mutex_unlock(&client->lock);
             ret = refuse_request(client, &message.header, deadline);
+            pthread_mutex_lock(&client->lock);
+        }
     }
-    pthread_mutex_lock(&client->lock);
     if (ret)
         client_fail(client, ret == -EPIPE || ret == -ECONNRESET ? -ENOTCONN : ret, call);
     else if (is_reply)
@@ -364,6 +389,8 @@ static bool id_is_pending(const struct umdev_client *client, uint16_t id)
 static int enter_pending(struct umdev_client *client, struct client_call *call)
 {
     LOCK_FOR_SCOPE(&client->lock);
+    while (call->reply_fd && client->plain_receive)
+        pthread_cond_wait(&client->plain_over, &client->lock);
     if (atomic_load(&client->over))
         return -ENOTCONN;
     do
@@ -391,6 +418,12 @@ static int send_call(struct umdev_client *client, struct client_call *call, uint
     return 0;
 }
 
+static void want_fds(struct umdev_client *client, int calls)
+{
+    LOCK_FOR_SCOPE(&client->lock);
+    client->fds_wanted += (unsigned)calls;
+}
+
 int client_call(struct umdev_client *client, struct client_call *call)
 {
     uint64_t deadline = client_deadline(client);
@@ -399,11 +432,15 @@ int client_call(struct umdev_client *client, struct client_call *call)
     call->wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     call->waiting = call->done = false;
     call->reply_data_size = 0;
-    if (call->reply_fd)
+    if (call->reply_fd) {
         *call->reply_fd = -1;
+        want_fds(client, 1);
+    }
     ret = send_call(client, call, deadline);
     if (!ret)
         ret = wait_for_reply(client, call, deadline);
+    if (call->reply_fd)
+        want_fds(client, -1);
     pthread_cond_destroy(&call->wake);
     return ret;
 }

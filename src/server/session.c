@@ -136,7 +136,7 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
     struct timeval receive_timeout = {.tv_sec = (time_t)(timeout_ms / 1000),
                                       .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
     struct session_reply reply = {.body = session->reply + sizeof(struct wire_header), .fd = -1};
-    struct wire_header request;
+    struct wire_header request = {0};
     struct umdev_device *dev = NULL;
     struct timespec now;
     int ret;

@@ -20,12 +20,12 @@
 struct session {
     struct device_client client;
     const struct log *log;
-    char name[64]; /* for log lines */
     int sock;
-    struct wire_stream stream;
     struct umdev_device *dev; /* NULL until VERSION */
+    uint8_t *reply;           /* WIRE_MAX_MESSAGE bytes; pages are only used as they are needed */
+    struct wire_stream stream;
     struct wire_version version;
-    uint8_t *reply; /* WIRE_MAX_MESSAGE bytes; pages are only used as they are needed */
+    char name[64]; /* for log lines */
 };
 
 /* A reply under construction: the body begins behind the header. */

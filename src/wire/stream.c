@@ -41,8 +41,8 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Keep fds that came with the read of [read_start, stream->position). */
-static int stream_keep_fds(struct wire_stream *stream, struct fd_array *fds, uint64_t read_start)
+/* Keep fds that came with a read of `len` bytes at stream->position. */
+static int stream_keep_fds(struct wire_stream *stream, struct fd_array *fds, size_t len)
 {
     if (fds->count > ARRAY_SIZE(stream->fds) - stream->nfds) {
         fd_array_close(fds);
@@ -50,36 +50,54 @@ static int stream_keep_fds(struct wire_stream *stream, struct fd_array *fds, uin
     }
     for (unsigned i = 0; i < fds->count; i++) {
         stream->fds[stream->nfds].fd = fds->fds[i];
-        stream->fds[stream->nfds].position = stream->position;
-        stream->fds[stream->nfds].read_start = read_start;
+        stream->fds[stream->nfds].read_start = stream->position;
+        stream->fds[stream->nfds].position = stream->position + len;
         stream->nfds++;
     }
     fds->count = 0;
     return 0;
 }
 
-/* One read, of `wanted` bytes or somewhat more. 0: end of stream. */
-static ssize_t stream_fill(struct wire_stream *stream, size_t wanted)
+static ssize_t stream_recv_plain(struct wire_stream *stream, void *buf, size_t len)
 {
-    size_t room = stream->capacity - stream->end;
+    ssize_t got;
+
+    do
+        got = recv(stream->sock, buf, len, 0);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+/* A read, and the fds that came with it. */
+static ssize_t stream_recv_fds(struct wire_stream *stream, void *buf, size_t len)
+{
     struct fd_array fds;
     ssize_t got;
     int ret;
 
     fd_array_init(&fds);
-    got = fdpass_recv(stream->sock, stream->buf + stream->end, MIN(room, MAX(wanted, READ_AHEAD)),
-                      &fds);
-    if (got <= 0) {
-        fd_array_close(&fds);
-        return got == -EAGAIN ? -ETIMEDOUT : got;
+    got = fdpass_recv(stream->sock, buf, len, &fds);
+    if (got > 0 && fds.count) {
+        ret = stream_keep_fds(stream, &fds, (size_t)got);
+        return ret ? ret : got;
     }
+    fd_array_close(&fds);
+    return got;
+}
+
+/* One read, of `wanted` bytes or somewhat more. 0: end of stream. */
+static ssize_t stream_fill(struct wire_stream *stream, size_t wanted)
+{
+    uint8_t *buf = stream->buf + stream->end;
+    size_t len = MIN(stream->capacity - stream->end,
+                     MAX(wanted, stream->plain ? stream->plain : READ_AHEAD));
+    ssize_t got =
+        stream->plain ? stream_recv_plain(stream, buf, len) : stream_recv_fds(stream, buf, len);
+
+    if (got <= 0)
+        return got == -EAGAIN ? -ETIMEDOUT : got;
     stream->end += (size_t)got;
     stream->position += (size_t)got;
-    if (fds.count) {
-        ret = stream_keep_fds(stream, &fds, stream->position - (size_t)got);
-        if (ret)
-            return ret;
-    }
     return got;
 }
 
@@ -94,7 +112,9 @@ static int stream_need(struct wire_stream *stream, size_t size)
          */
         if (have && stream->deadline_ns && now_ns() >= stream->deadline_ns)
             return -ETIMEDOUT;
-        if (stream->capacity - stream->start < size || have == 0) {
+        if (have == 0) {
+            stream->start = stream->end = 0;
+        } else if (stream->capacity - stream->start < size) {
             memmove(stream->buf, stream->buf + stream->start, have);
             stream->start = 0;
             stream->end = have;
@@ -167,6 +187,11 @@ static int stream_take_fds(struct wire_stream *stream, const struct wire_header 
     return 0;
 }
 
+static bool stream_has(const struct wire_stream *stream, size_t size)
+{
+    return stream->end - stream->start >= size;
+}
+
 static void stream_drop_message(struct wire_stream *stream)
 {
     if (stream->message_fds.count)
@@ -180,15 +205,19 @@ int wire_stream_next(struct wire_stream *stream, struct wire_message *message)
     int ret;
 
     stream_drop_message(stream);
-    ret = stream_need(stream, sizeof(message->header));
-    if (ret <= 0)
-        return ret;
+    if (!stream_has(stream, sizeof(message->header))) {
+        ret = stream_need(stream, sizeof(message->header));
+        if (ret <= 0)
+            return ret;
+    }
     memcpy(&message->header, stream->buf + stream->start, sizeof(message->header));
     if (message->header.size < sizeof(message->header) || message->header.size > WIRE_MAX_MESSAGE)
         return -EPROTO;
-    ret = stream_need(stream, message->header.size);
-    if (ret <= 0)
-        return ret;
+    if (!stream_has(stream, message->header.size)) {
+        ret = stream_need(stream, message->header.size);
+        if (ret <= 0)
+            return ret;
+    }
     if (stream->nfds) {
         ret = stream_take_fds(stream, &message->header);
         if (ret)

@@ -25,18 +25,24 @@
 #define WIRE_MAX_MESSAGE (WIRE_MAX_DATA + 4096)
 
 struct wire_stream {
+    /* What every message needs, together: few cache lines, one page. */
     int sock; /* borrowed */
+    unsigned nfds;
+    /*
+     * Not 0: read by recv(), which is cheaper than recvmsg(), this many bytes at a time; fds that
+     * come are closed unseen. For who knows that the next so many bytes bring none.
+     */
+    size_t plain;
     uint8_t *buf;
     size_t capacity, start, end;
     size_t message_size;  /* of the message handed out last; dropped at the next call */
     uint64_t position;    /* of buf[end] in the stream */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
-    unsigned nfds;
+    struct fd_array message_fds;
     struct {
         int fd;
         uint64_t read_start, position; /* the read that brought it: [read_start, position) */
     } fds[2 * FD_ARRAY_MAX];
-    struct fd_array message_fds;
 };
 
 /* A message, in the stream's buffer until the next call. Fds left in `fds` are closed then. */

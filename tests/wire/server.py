@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A real server in a process of its own, and what is known of its state from outside."""
 
+import ctypes
+import errno
 import os
 import re
 import shutil
@@ -10,17 +12,25 @@ import tempfile
 import time
 from pathlib import Path
 
-from vfiouser import TIMEOUT, Client
+from vfiouser import TIMEOUT, Client, Disconnected, VfioError
 
 BUILD_DIR = Path(
     os.environ.get("UMDEV_BUILD_DIR") or Path(__file__).resolve().parents[2] / "build"
 ).resolve()
+
+LIBC = ctypes.CDLL(None)
 
 # What a sanitizer or the C library prints before it gives up on a process.
 ALARMS = re.compile(
     r"(Address|Leak|Thread|UndefinedBehavior|Memory)Sanitizer|runtime error:"
     r"|Assertion .* failed|\*\*\* .* \*\*\*|stack smashing|corrupted|double free"
 )
+
+
+def _is_shadow(line):
+    """A sanitizer's shadow memory, in /proc/PID/maps: nobody else maps a tebibyte."""
+    first, end = line.split(maxsplit=1)[0].split("-")
+    return int(end, 16) - int(first, 16) >= 1 << 40
 
 
 class Counts:
@@ -30,12 +40,15 @@ class Counts:
         self.fds = len(os.listdir(f"/proc/{pid}/fd"))
         self.threads = len(os.listdir(f"/proc/{pid}/task"))
         maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
-        # ThreadSanitizer's runtime maps as it goes: nothing can be said of the number then.
-        self.maps = 0 if any("libtsan" in line for line in maps) else len(maps)
+        # A sanitizer's runtime maps as it goes: nothing can be said of the number then.
+        self.maps = 0 if any(map(_is_shadow, maps)) else len(maps)
         self.client_maps = sum("/memfd:wire-test" in line for line in maps)
 
     def __repr__(self):
-        return f"{self.fds} fds, {self.threads} threads, {self.maps} maps ({self.client_maps} of clients)"
+        return (
+            f"{self.fds} fds, {self.threads} threads, "
+            f"{self.maps} maps ({self.client_maps} of clients' files)"
+        )
 
     def at_rest(self, baseline):
         """As the baseline. The C library keeps some stacks and arenas of threads that are gone, so
@@ -46,6 +59,12 @@ class Counts:
             and self.client_maps == 0
             and self.maps <= baseline.maps + 48
         )
+
+
+def _die_with_parent():
+    """A test run that is killed leaves no server behind."""
+    pr_set_pdeathsig = 1
+    LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 class Server:
@@ -60,14 +79,20 @@ class Server:
         self.path = self.paths[0]
         self.stderr_path = f"{self.dir}/stderr"
         if devices == 1:
-            command = [BUILD_DIR / "src/cli/umdev", "run", driver, *arguments, "--socket", self.path]
+            umdev = BUILD_DIR / "src/cli/umdev"
+            command = [umdev, "run", driver, *arguments, "--socket", self.path]
         else:
             command = [BUILD_DIR / "tests/drivers/testhost", driver, *self.paths]
         environment = dict(os.environ)
         environment.setdefault("UMDEV_DRIVER_PATH", str(BUILD_DIR / "tests/drivers"))
         with open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                env=environment,
+                preexec_fn=_die_with_parent,
             )
         self.pid = self.process.pid
         try:
@@ -123,16 +148,18 @@ class Server:
         return Client(self.paths[device])
 
     def negotiated(self, device=0):
-        """A client that has its device. The one before may take a moment to be gone."""
+        """A client that has its device. Those before may take a moment to be gone: until then the
+        device is busy, or the seats for clients that have not said VERSION are taken."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             client = self.client(device)
             try:
                 client.negotiate()
                 return client
-            except BaseException as e:
+            except (Disconnected, VfioError) as e:
                 client.close()
-                if getattr(e, "errno", None) != 16 or time.monotonic() > deadline:  # EBUSY
+                busy = isinstance(e, Disconnected) or e.errno == errno.EBUSY
+                if not busy or not self.alive() or time.monotonic() > deadline:
                     raise
             time.sleep(0.005)
 

@@ -12,7 +12,8 @@ from vfiouser import PAGE
 TOP = 1 << 64
 
 # holddev's registers, in BAR0
-HOLD_ADDR, HOLD_LEN, HOLD, HOLD_EAGER, HOLD_RESULT, HOLD_RELEASED = 0x00, 0x08, 0x0C, 0x10, 0x14, 0x18
+HOLD_ADDR, HOLD_LEN, HOLD = 0x00, 0x08, 0x0C
+HOLD_EAGER, HOLD_RESULT, HOLD_RELEASED = 0x10, 0x14, 0x18
 
 
 def test_device_no_longer_reaches_it(dma_client):

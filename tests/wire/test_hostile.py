@@ -277,7 +277,8 @@ def mutated(rng, script):
     what = rng.randrange(4)
     if what == 0:
         for _ in range(rng.choice([1, 1, 2, 8])):
-            data[rng.randrange(len(data))] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+            byte = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+            data[rng.randrange(len(data))] = byte
     elif what == 1 and len(data) > 16:
         at = rng.randrange(16, len(data))
         data[at : at + 8] = struct.pack("=Q", rng.choice([0, 1, (1 << 64) - 1, 1 << 63, 4095]))

@@ -13,17 +13,33 @@
 
 static unsigned nsends, nreceives, npolls;
 
+ssize_t __real_send(int sock, const void *buf, size_t len, int flags);
+ssize_t __wrap_send(int sock, const void *buf, size_t len, int flags);
 ssize_t __real_sendmsg(int sock, const struct msghdr *msg, int flags);
 ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags);
+ssize_t __real_recv(int sock, void *buf, size_t len, int flags);
+ssize_t __wrap_recv(int sock, void *buf, size_t len, int flags);
 ssize_t __real_recvmsg(int sock, struct msghdr *msg, int flags);
 ssize_t __wrap_recvmsg(int sock, struct msghdr *msg, int flags);
 int __real_poll(struct pollfd *fds, nfds_t n, int timeout);
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
 
+ssize_t __wrap_send(int sock, const void *buf, size_t len, int flags)
+{
+    nsends++;
+    return __real_send(sock, buf, len, flags);
+}
+
 ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags)
 {
     nsends++;
     return __real_sendmsg(sock, msg, flags);
+}
+
+ssize_t __wrap_recv(int sock, void *buf, size_t len, int flags)
+{
+    nreceives++;
+    return __real_recv(sock, buf, len, flags);
 }
 
 ssize_t __wrap_recvmsg(int sock, struct msghdr *msg, int flags)

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define ROUNDS 3000
+#define ROUNDS 1400
 
 static uint64_t seed;
 
