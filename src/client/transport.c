@@ -389,8 +389,6 @@ static bool id_is_pending(const struct umdev_client *client, uint16_t id)
 static int enter_pending(struct umdev_client *client, struct client_call *call)
 {
     LOCK_FOR_SCOPE(&client->lock);
-    while (call->reply_fd && client->plain_receive)
-        pthread_cond_wait(&client->plain_over, &client->lock);
     if (atomic_load(&client->over))
         return -ENOTCONN;
     do
@@ -418,10 +416,22 @@ static int send_call(struct umdev_client *client, struct client_call *call, uint
     return 0;
 }
 
-static void want_fds(struct umdev_client *client, int calls)
+/*
+ * From now on reads take fds. One that does not may be under way: it ends with its reader's call,
+ * whose deadline is before ours. Nothing is held meanwhile, so others can go on sending.
+ */
+static void begin_wanting_fds(struct umdev_client *client)
 {
     LOCK_FOR_SCOPE(&client->lock);
-    client->fds_wanted += (unsigned)calls;
+    client->fds_wanted++;
+    while (client->plain_receive)
+        pthread_cond_wait(&client->plain_over, &client->lock);
+}
+
+static void end_wanting_fds(struct umdev_client *client)
+{
+    LOCK_FOR_SCOPE(&client->lock);
+    client->fds_wanted--;
 }
 
 int client_call(struct umdev_client *client, struct client_call *call)
@@ -434,13 +444,13 @@ int client_call(struct umdev_client *client, struct client_call *call)
     call->reply_data_size = 0;
     if (call->reply_fd) {
         *call->reply_fd = -1;
-        want_fds(client, 1);
+        begin_wanting_fds(client);
     }
     ret = send_call(client, call, deadline);
     if (!ret)
         ret = wait_for_reply(client, call, deadline);
     if (call->reply_fd)
-        want_fds(client, -1);
+        end_wanting_fds(client);
     pthread_cond_destroy(&call->wake);
     return ret;
 }

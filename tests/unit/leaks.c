@@ -90,17 +90,18 @@ static unsigned report_fds(const char *what)
 
     list_fds(open);
     for (unsigned fd = 0; fd < MAX_FDS; fd++) {
-        char path[32];
-        char target[PATH_MAX] = "?";
+        char path[32], target[PATH_MAX];
+        ssize_t len;
 
         if (open[fd] == leaks.had_fd[fd])
             continue;
         count++;
         snprintf(path, sizeof(path), "/proc/self/fd/%u", fd);
+        len = readlink(path, target, sizeof(target));
         if (!open[fd])
             fprintf(stderr, "%s: fd %u is closed, which was open before\n", what, fd);
-        else if (readlink(path, target, sizeof(target) - 1) >= 0)
-            fprintf(stderr, "%s: fd %u (%s) is left open\n", what, fd, target);
+        else
+            fprintf(stderr, "%s: fd %u (%.*s) is left open\n", what, fd, (int)MAX(len, 0), target);
     }
     return count;
 }

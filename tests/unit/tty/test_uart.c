@@ -307,7 +307,7 @@ static void test_random_use(void **state)
             break;
         case 4:
             uart_write(&u, UART_IER, (uint8_t)rand());
-            uart_write(&u, UART_FCR, (uint8_t)(rand() << 6 | UART_FCR_ENABLE_FIFO));
+            uart_write(&u, UART_FCR, (uint8_t)((unsigned)rand() << 6 | UART_FCR_ENABLE_FIFO));
             break;
         default:
             some = uart_causes(&u);
