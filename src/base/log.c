@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 static void log_to_stderr(enum umdev_log_level level, const char *line)
 {
@@ -63,4 +64,23 @@ void error_format(struct umdev_error *error, const char *format, ...)
         va_end(args);
     }
     errno = saved_errno;
+}
+
+bool log_limit_pass(struct log_limit *limit, unsigned *dropped)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    if (limit->lines == 0 || now.tv_sec - limit->since >= LOG_LIMIT_SECONDS) {
+        limit->since = now.tv_sec;
+        limit->lines = 0;
+    }
+    if (limit->lines == LOG_LIMIT_LINES) {
+        limit->dropped++;
+        return false;
+    }
+    limit->lines++;
+    *dropped = limit->dropped;
+    limit->dropped = 0;
+    return true;
 }

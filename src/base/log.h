@@ -42,4 +42,17 @@ static inline int error_negative(int errno_value)
 #define error_set(error, errno_value, ...)                                                         \
     error_negative((error_format((error), __VA_ARGS__), (errno_value)))
 
+/*
+ * At most LOG_LIMIT_LINES lines in LOG_LIMIT_SECONDS, for what a client can cause at will. One
+ * thread at a time.
+ */
+#define LOG_LIMIT_LINES   20
+#define LOG_LIMIT_SECONDS 10
+struct log_limit {
+    int64_t since; /* seconds, CLOCK_MONOTONIC */
+    unsigned lines, dropped;
+};
+/* Whether one more line may be written; *dropped: how many could not since the last that could. */
+bool log_limit_pass(struct log_limit *limit, unsigned *dropped);
+
 #endif

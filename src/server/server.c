@@ -32,6 +32,7 @@ struct connection {
     struct session session;
     bool got; /* the target gave a device; the thread's own */
     bool handshaking;
+    bool evicted; /* … for a newer one */
     bool serving; /* the device is open: its interrupts may be looked at */
     bool done;    /* the device and the target are let go of; only the join is left */
 };
@@ -55,6 +56,7 @@ struct server {
     pthread_cond_t changed;
     struct server_listener *listeners;
     struct connection *connections;
+    struct log_limit limit; /* of lines that clients can cause at will */
     bool stopping;
 };
 
@@ -64,6 +66,20 @@ static void server_wake(struct server *server)
 
     /* A full counter means that a wake-up is due anyway. */
     (void)!write(server->wake, &one, sizeof(one));
+}
+
+/* A line that any client can cause as often as it likes. With the lock. */
+static void server_complain(struct server *server, const char *name, const char *what,
+                            const char *why)
+{
+    unsigned dropped;
+
+    if (!log_limit_pass(&server->limit, &dropped))
+        return;
+    if (dropped)
+        log_print(server->log, UMDEV_LOG_WARNING, NULL, "%u lines about clients were left out",
+                  dropped);
+    log_print(server->log, UMDEV_LOG_WARNING, name, "%s: %s", what, why);
 }
 
 /* ------------------------------------------------------------------ connections */
@@ -84,31 +100,46 @@ static void connection_set(struct connection *connection, bool *flag, bool value
     pthread_cond_broadcast(&connection->server->changed);
 }
 
+static void connection_complain(struct connection *connection, const char *what, int ret)
+{
+    LOCK_FOR_SCOPE(&connection->server->lock);
+    if (!connection->evicted)
+        server_complain(connection->server, connection->session.name, what, strerrordesc_np(-ret));
+}
+
+static void connection_serve(struct connection *connection)
+{
+    struct session *session = &connection->session;
+    int ret;
+
+    log_print(connection->server->log, UMDEV_LOG_INFO, session->name, "client connected");
+    connection_set(connection, &connection->serving, true);
+    ret = session_serve(session);
+    connection_set(connection, &connection->serving, false);
+    if (ret)
+        connection_complain(connection, "client cut off", ret);
+    else
+        log_print(connection->server->log, UMDEV_LOG_INFO, session->name, "client gone");
+}
+
 static void *connection_run(void *argument)
 {
     struct connection *connection = argument;
     struct session *session = &connection->session;
-    struct server *server = connection->server;
     int ret;
 
     ret = session_handshake(session, HANDSHAKE_TIMEOUT_MS, connection_get_device, connection);
     connection_set(connection, &connection->handshaking, false);
-    if (ret)
-        log_print(server->log, UMDEV_LOG_INFO, session->name, "client turned away: %s",
-                  strerrordesc_np(-ret));
-    if (session->dev) {
-        log_print(server->log, UMDEV_LOG_INFO, session->name, "client connected");
-        connection_set(connection, &connection->serving, true);
-        if (!ret)
-            session_serve(session);
-        connection_set(connection, &connection->serving, false);
+    if (!ret)
+        connection_serve(connection);
+    else if (ret != -ECONNRESET && ret != -EPIPE)
+        connection_complain(connection, "client turned away", ret);
+    if (session->dev)
         device_close(session->dev);
-        log_print(server->log, UMDEV_LOG_INFO, session->name, "client gone");
-    }
     if (connection->got)
         connection->target.put(connection->opaque);
     connection_set(connection, &connection->done, true);
-    server_wake(server);
+    server_wake(connection->server);
     return NULL;
 }
 
@@ -189,13 +220,27 @@ static void server_cut_off(struct server *server, const struct server_listener *
 
 /* ------------------------------------------------------------------ the acceptor */
 
-static unsigned listener_handshakes(const struct server_listener *listener)
+/*
+ * Make room for one more handshake: of too many the oldest is cut off, so that clients that connect
+ * and say nothing can't keep out one that speaks. With the lock.
+ */
+static void listener_make_room(struct server_listener *listener)
 {
+    struct connection *oldest = NULL;
     unsigned count = 0;
 
-    for (struct connection *c = listener->server->connections; c; c = c->next)
-        count += c->listener == listener && c->handshaking;
-    return count;
+    for (struct connection *c = listener->server->connections; c; c = c->next) {
+        if (c->listener != listener || !c->handshaking || c->evicted)
+            continue;
+        count++;
+        oldest = c;
+    }
+    if (count < HANDSHAKES_MAX)
+        return;
+    oldest->evicted = true;
+    shutdown(oldest->session.sock, SHUT_RDWR);
+    server_complain(listener->server, listener->name, "client turned away",
+                    "it has connected and says nothing while others wait");
 }
 
 /* Out of fds: the client in the queue would wake us for ever, so take it and turn it away. */
@@ -204,7 +249,7 @@ static void listener_turn_away(struct server_listener *listener)
     struct server *server = listener->server;
     int fd;
 
-    log_print(server->log, UMDEV_LOG_ERROR, listener->name, "out of file descriptors");
+    server_complain(server, listener->name, "client turned away", "out of file descriptors");
     if (server->reserve >= 0)
         close(server->reserve);
     fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -225,16 +270,11 @@ static void listener_accept(struct server_listener *listener)
             listener_turn_away(listener);
         return;
     }
-    if (listener_handshakes(listener) >= HANDSHAKES_MAX) {
-        log_print(server->log, UMDEV_LOG_WARNING, listener->name,
-                  "client turned away: %d others have connected and said nothing", HANDSHAKES_MAX);
-        return;
-    }
+    listener_make_room(listener);
     ret =
         connection_start(server, fd, listener->name, &listener->target, listener->opaque, listener);
     if (ret)
-        log_print(server->log, UMDEV_LOG_ERROR, listener->name, "client turned away: %s",
-                  strerrordesc_np(-ret));
+        server_complain(server, listener->name, "client turned away", strerrordesc_np(-ret));
     else
         take_fd(&fd);
 }
@@ -246,8 +286,8 @@ static void server_tick(struct server *server)
     for (struct connection *c = server->connections; c; c = c->next) {
         if (!c->serving || !irqs_unstick(device_irqs(c->session.dev)))
             continue;
-        log_print(server->log, UMDEV_LOG_WARNING, c->session.name,
-                  "client cut off: it blocked an interrupt's eventfd");
+        server_complain(server, c->session.name, "client cut off",
+                        "it blocked an interrupt's eventfd");
         shutdown(c->session.sock, SHUT_RDWR);
     }
 }

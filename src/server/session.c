@@ -183,18 +183,16 @@ static void session_wait(struct session *session)
     }
 }
 
-/* Answer one message. False: the connection is over. */
-static bool session_answer(struct session *session, const struct wire_message *message)
+/* Answer one message. 1; −errno: the connection is over. */
+static int session_answer(struct session *session, const struct wire_message *message)
 {
     const struct wire_header *header = &message->header;
     struct session_reply reply = {.body = session->reply + sizeof(*header), .fd = -1};
     int ret;
 
-    if ((header->flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY) {
-        log_print(session->log, UMDEV_LOG_WARNING, session->name,
-                  "client answered a request that was never made (command %u)", header->command);
-        return false;
-    }
+    /* An answer to a request that was never made. */
+    if ((header->flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY)
+        return -EPROTO;
     if (header->flags & ~(uint32_t)WIRE_NO_REPLY)
         ret = -EINVAL;
     else
@@ -204,11 +202,12 @@ static bool session_answer(struct session *session, const struct wire_message *m
         log_print(session->log, UMDEV_LOG_DEBUG, session->name, "command %u failed: errno %d",
                   header->command, -ret);
     if (header->flags & WIRE_NO_REPLY)
-        return true;
-    return session_send_reply(session, header, -ret, &reply) == 0;
+        return 1;
+    ret = session_send_reply(session, header, -ret, &reply);
+    return ret ? ret : 1;
 }
 
-void session_serve(struct session *session)
+int session_serve(struct session *session)
 {
     struct wire_message message;
     int ret;
@@ -216,8 +215,9 @@ void session_serve(struct session *session)
     do {
         session_wait(session);
         ret = wire_stream_next(&session->stream, &message);
-    } while (ret > 0 && session_answer(session, &message));
-    if (ret < 0 && ret != -ECONNRESET)
-        log_print(session->log, UMDEV_LOG_WARNING, session->name, "client cut off: %s",
-                  strerrordesc_np(-ret));
+        if (ret > 0)
+            ret = session_answer(session, &message);
+    } while (ret > 0);
+    /* A client that leaves in the middle of something has left all the same. */
+    return ret == -ECONNRESET || ret == -EPIPE ? 0 : ret;
 }

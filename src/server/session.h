@@ -45,8 +45,11 @@ void session_fini(struct session *session);
  */
 int session_handshake(struct session *session, uint64_t timeout_ms,
                       struct umdev_device *(*get)(void *opaque), void *opaque);
-/* Serve requests until the client leaves, breaks the protocol or is cut off. */
-void session_serve(struct session *session);
+/*
+ * Serve requests until the client leaves, or is cut off: 0. −errno: it broke the protocol, or the
+ * socket failed.
+ */
+int session_serve(struct session *session);
 
 /*
  * Answer one request: fills in `reply`; −errno becomes an error reply. requests.c.

@@ -48,13 +48,16 @@ def test_half_a_header_is_in_nobodys_way(server):
 
 
 def test_crowd_of_silent_clients(server):
-    """More than any server wants to keep: turned away or kept, and forgotten when they go."""
+    """More than any server wants to keep: the oldest go, and one that speaks is heard at once."""
     crowd = []
     for _ in range(300):
         try:
             crowd.append(server.client())
         except OSError:
             break
+    with server.client() as client:
+        client.negotiate()
+        client.check_in_step()
     for client in crowd:
         client.close()
 

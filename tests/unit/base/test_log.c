@@ -130,6 +130,25 @@ static void test_error_set(void **state)
     assert_int_equal(strlen(error.message), sizeof(error.message) - 1);
 }
 
+static void test_limit(void **state)
+{
+    struct log_limit limit = {0};
+    unsigned dropped = 99;
+
+    (void)state;
+    for (unsigned i = 0; i < LOG_LIMIT_LINES; i++) {
+        assert_true(log_limit_pass(&limit, &dropped));
+        assert_int_equal(dropped, 0);
+    }
+    for (unsigned i = 0; i < 5; i++)
+        assert_false(log_limit_pass(&limit, &dropped));
+    limit.since -= LOG_LIMIT_SECONDS;
+    assert_true(log_limit_pass(&limit, &dropped));
+    assert_int_equal(dropped, 5);
+    assert_true(log_limit_pass(&limit, &dropped));
+    assert_int_equal(dropped, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +159,7 @@ int main(void)
         cmocka_unit_test(test_errno_is_kept),
         cmocka_unit_test(test_stderr),
         cmocka_unit_test(test_error_set),
+        cmocka_unit_test(test_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
