@@ -45,9 +45,12 @@ int session_init(struct session *session, int sock, const struct log *log, const
 
 void session_fini(struct session *session)
 {
+    if (session->sock >= 0)
+        wire_stream_shutdown(&session->stream);
     wire_stream_fini(&session->stream);
     munmap(session->reply, WIRE_MAX_MESSAGE);
-    close(session->sock);
+    if (session->sock >= 0)
+        close(session->sock);
 }
 
 /* The reply to `request`: an error with no body, or the body that `reply` describes. */

@@ -24,6 +24,17 @@ int wire_stream_init(struct wire_stream *stream, int sock)
     return stream->buf == MAP_FAILED ? -ENOMEM : 0;
 }
 
+void wire_stream_shutdown(struct wire_stream *stream)
+{
+    struct fd_array fds;
+
+    fd_array_init(&fds);
+    shutdown(stream->sock, SHUT_RDWR);
+    while (fdpass_recv(stream->sock, stream->buf, stream->capacity, &fds) > 0)
+        fd_array_close(&fds);
+    fd_array_close(&fds);
+}
+
 void wire_stream_fini(struct wire_stream *stream)
 {
     for (unsigned i = 0; i < stream->nfds; i++)

@@ -55,6 +55,11 @@ struct wire_message {
 
 /* Room for messages of WIRE_MAX_MESSAGE bytes; pages are only used as they are needed. −ENOMEM. */
 int wire_stream_init(struct wire_stream *stream, int sock);
+/*
+ * End the connection and throw away what is unread: a socket that is closed with something unread
+ * gives the peer ECONNRESET, which some clients take for worse than an end. Does not block.
+ */
+void wire_stream_shutdown(struct wire_stream *stream);
 /* Closes fds not handed out, not the socket. */
 void wire_stream_fini(struct wire_stream *stream);
 

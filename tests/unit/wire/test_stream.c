@@ -5,6 +5,7 @@
 #include "wire/stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -281,6 +282,23 @@ static void test_deadline_beats_a_drip(void **state)
     assert_int_equal(wire_stream_next(&pair->stream, &message), -ETIMEDOUT);
 }
 
+/* The peer reads an end, not ECONNRESET, and what it sent with fds leaks nothing. */
+static void test_shutdown_leaves_nothing_unread(void **state)
+{
+    struct pair *pair = *state;
+    unsigned before = leaks_count_fds();
+    uint8_t data[32];
+
+    make_message(data, 1, sizeof(data));
+    for (unsigned i = 0; i < 3; i++)
+        send_with_fds(pair->peer, data, sizeof(data), &pair->peer, 1);
+    wire_stream_shutdown(&pair->stream);
+    assert_int_equal(leaks_count_fds(), before);
+    close(pair->sock);
+    assert_int_equal(recv(pair->peer, data, sizeof(data), 0), 0);
+    pair->sock = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void test_send_to_the_dead(void **state)
 {
     struct pair *pair = *state;
@@ -305,6 +323,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_largest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut_in_the_middle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deadline_beats_a_drip, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shutdown_leaves_nothing_unread, setup, teardown),
         cmocka_unit_test_setup_teardown(test_send_to_the_dead, setup, teardown),
     };
 
