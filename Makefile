@@ -42,6 +42,12 @@ check-tsan: ## run the tests with threads under the thread sanitizer
 	@scripts/build $(BUILD_TSAN) $(OPTIONS) $(SANITIZE)=thread
 	@scripts/run-tests --suite threads $(BUILD_TSAN)
 
+.PHONY: check-qemu
+check-qemu: ## boot real guests with umdev's devices under stock QEMU; TESTS='…' only these
+	@$(INSTALL_PACKAGES) build test
+	@$(MAKE) --no-print-directory all
+	@UMDEV_BUILD_DIR=$(BUILD) pytest-3 -q -p no:cacheprovider tests/guest $(if $(TESTS),-k "$(TESTS)")
+
 .PHONY: check-clang
 check-clang: ## build with clang, where a warning is an error
 	@$(INSTALL_PACKAGES) build test lint

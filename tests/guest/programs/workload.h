@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The work a vgpu is given here: rounds of packets that go through FILL, COPY both ways between
+ * VRAM and memory, DISPATCH, and a FENCE, each round's result compared with the reference.
+ *
+ * Data model. The memory of a gpu holds the ring, the fence's word, a picture and a table of
+ * counts; VRAM a picture that is rendered and one that was copied back from memory. A round's
+ * content depends on its number alone, so the checksum of n rounds is the same on every machine.
+ */
+#ifndef WORKLOAD_H
+#define WORKLOAD_H
+
+#include "gpu.h"
+
+struct workload {
+    struct gpu *gpu;
+    uint32_t tail;
+    uint64_t fence, checksum;
+};
+
+/* Checks that it is a vgpu, resets and starts it. As all here: 0, or −1 and a message on stderr. */
+int workload_start(struct workload *work, struct gpu *gpu);
+/* Render round `number`, wait for its interrupt, compare every pixel, add to the checksum. */
+int workload_round(struct workload *work, uint32_t number);
+/* A packet that is wrong: the ring must stop there with the error's interrupt, and start again. */
+int workload_error(struct workload *work);
+/* Add what the round must render to the checksum, without a device. */
+void workload_expect(struct workload *work, uint32_t number);
+/* The round's packets again and again, results unseen, `rounds` fences. For the sake of traffic. */
+int workload_traffic(struct workload *work, uint32_t rounds);
+/* Work for many seconds that writes to memory all the time. Returns when the device has begun: from
+ * then on there is no message between QEMU and the device. */
+int workload_long(struct workload *work);
+
+#endif
