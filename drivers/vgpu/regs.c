@@ -247,22 +247,31 @@ static uint32_t dword_set(struct vgpu *gpu, uint32_t offset, uint32_t value)
     return reg_set(gpu, offset, value);
 }
 
-/* The registers are dwords: an access is made of whole ones. */
-static bool access_valid(unsigned region, uint64_t offset, size_t len)
+/*
+ * The display takes any access, the GPU's registers are dwords: an access is made of whole ones.
+ * *display: how many bytes of it belong to the display.
+ */
+static bool access_valid(unsigned region, uint64_t offset, size_t len, size_t *display)
 {
-    return region == VGPU_BAR_REGS && offset % 4 == 0 && len % 4 == 0 &&
-           offset <= VGPU_BAR_REGS_SIZE && len <= VGPU_BAR_REGS_SIZE - offset;
+    if (region != VGPU_BAR_REGS || offset > VGPU_BAR_REGS_SIZE || len > VGPU_BAR_REGS_SIZE - offset)
+        return false;
+    *display = 0;
+    if (offset < VGPU_DISPLAY_SIZE)
+        *display = len < VGPU_DISPLAY_SIZE - offset ? len : VGPU_DISPLAY_SIZE - offset;
+    return *display == len || ((offset + *display) % 4 == 0 && (len - *display) % 4 == 0);
 }
 
 int vgpu_regs_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
                    size_t len)
 {
     struct vgpu *gpu = umdev_device_priv(dev);
+    size_t display;
 
-    if (!access_valid(region, offset, len))
+    if (!access_valid(region, offset, len, &display))
         return -EINVAL;
     pthread_mutex_lock(&gpu->parent->lock);
-    for (size_t i = 0; i < len; i += 4) {
+    vgpu_display_read(&gpu->display, (uint32_t)offset, buf, display);
+    for (size_t i = display; i < len; i += 4) {
         uint32_t value = dword_get(gpu, (uint32_t)(offset + i));
 
         memcpy((uint8_t *)buf + i, &value, sizeof(value));
@@ -276,11 +285,13 @@ int vgpu_regs_write(struct umdev_device *dev, unsigned region, uint64_t offset, 
 {
     struct vgpu *gpu = umdev_device_priv(dev);
     uint32_t due = 0;
+    size_t display;
 
-    if (!access_valid(region, offset, len))
+    if (!access_valid(region, offset, len, &display))
         return -EINVAL;
     pthread_mutex_lock(&gpu->parent->lock);
-    for (size_t i = 0; i < len; i += 4) {
+    vgpu_display_write(&gpu->display, (uint32_t)offset, buf, display);
+    for (size_t i = display; i < len; i += 4) {
         uint32_t value;
 
         memcpy(&value, (const uint8_t *)buf + i, sizeof(value));

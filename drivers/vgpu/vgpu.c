@@ -3,6 +3,7 @@
 #include "vgpu.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -42,6 +43,22 @@ static const struct umdev_param vgpu_params[] = {
         .min = 1,
         .max = 1000000,
     },
+    {
+        .name = "xres",
+        .description = "width that the displays prefer, in pixels",
+        .kind = UMDEV_PARAM_NUMBER,
+        .value = "1024",
+        .min = VGPU_EDID_MIN_XRES,
+        .max = VGPU_EDID_MAX,
+    },
+    {
+        .name = "yres",
+        .description = "height that the displays prefer, in pixels",
+        .kind = UMDEV_PARAM_NUMBER,
+        .value = "768",
+        .min = VGPU_EDID_MIN_YRES,
+        .max = VGPU_EDID_MAX,
+    },
 };
 
 static int vgpu_parent_open(struct umdev_parent *umdev_parent)
@@ -57,6 +74,8 @@ static int vgpu_parent_open(struct umdev_parent *umdev_parent)
     }
     parent->vram = vram;
     parent->nengines = (unsigned)umdev_param_number(umdev_parent, "engines");
+    parent->xres = (uint32_t)umdev_param_number(umdev_parent, "xres");
+    parent->yres = (uint32_t)umdev_param_number(umdev_parent, "yres");
     parent->quantum_ns = umdev_param_number(umdev_parent, "quantum") * 1000;
     return vgpu_engines_start(parent);
 }
@@ -105,7 +124,21 @@ static void vgpu_clear(struct vgpu *gpu)
     gpu->ring.fence = 0;
     gpu->ring.counters = (struct vgpu_counters){0};
     gpu->logged_errors = 0;
+    vgpu_display_reset(&gpu->display);
     vgpu_regs_stop(gpu);
+}
+
+/* A serial number that differs between displays: the UUID's first 32 bits. */
+static void make_display(struct vgpu *gpu, uint64_t vram_size)
+{
+    const struct vgpu_edid edid = {
+        .xres = gpu->parent->xres,
+        .yres = gpu->parent->yres,
+        .vram_size = vram_size,
+        .serial = (uint32_t)strtoul(umdev_device_uuid(gpu->dev), NULL, 16),
+    };
+
+    vgpu_display_init(&gpu->display, &edid);
 }
 
 static int vgpu_create(struct umdev_device *dev)
@@ -136,6 +169,7 @@ static int vgpu_create(struct umdev_device *dev)
         .vram = umdev_mem_ptr(gpu->vram),
         .vram_size = size,
     };
+    make_display(gpu, size);
     vgpu_clear(gpu);
     return 0;
 }
@@ -177,12 +211,31 @@ static int vgpu_reset(struct umdev_device *dev)
     return 0;
 }
 
-UMDEV_DRIVER(vgpu, .description = "a GPU: VRAM, 2D and compute commands from a ring",
+/* The mode of one moment; the pixels are copied without a lock, as a screen shows them. */
+static int vgpu_screenshot(struct umdev_device *dev, struct umdev_picture *picture)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+    struct vgpu_mode mode;
+    bool on;
+    int ret;
+
+    pthread_mutex_lock(&gpu->parent->lock);
+    on = vgpu_display_mode(&gpu->display, &mode);
+    pthread_mutex_unlock(&gpu->parent->lock);
+    if (!on)
+        return -ENODATA;
+    ret = umdev_picture_alloc(picture, mode.width, mode.height);
+    if (!ret)
+        vgpu_mode_scan(&mode, umdev_mem_ptr(gpu->vram), picture->pixels);
+    return ret;
+}
+
+UMDEV_DRIVER(vgpu, .description = "a GPU: a display, VRAM, 2D and compute commands from a ring",
              .types = vgpu_types, .ntypes = sizeof(vgpu_types) / sizeof(vgpu_types[0]),
              .params = vgpu_params, .nparams = sizeof(vgpu_params) / sizeof(vgpu_params[0]),
              .parent_priv_size = sizeof(struct vgpu_parent), .priv_size = sizeof(struct vgpu),
              .pci = UMDEV_PCI(.vendor = VGPU_PCI_VENDOR, .device = VGPU_PCI_DEVICE,
-                              .class_code = VGPU_PCI_CLASS,
+                              .class_code = VGPU_PCI_CLASS, .revision = VGPU_PCI_REVISION,
                               .bar[VGPU_BAR_VRAM] = UMDEV_BAR(.size = DEFAULT_BAR0_SIZE,
                                                               .flags = UMDEV_BAR_64BIT |
                                                                        UMDEV_BAR_PREFETCH),
@@ -191,4 +244,4 @@ UMDEV_DRIVER(vgpu, .description = "a GPU: VRAM, 2D and compute commands from a r
              .parent_open = vgpu_parent_open, .parent_close = vgpu_parent_close,
              .available = vgpu_available, .create = vgpu_create, .remove = vgpu_remove,
              .close = vgpu_close, .reset = vgpu_reset, .read = vgpu_regs_read,
-             .write = vgpu_regs_write);
+             .write = vgpu_regs_write, .screenshot = vgpu_screenshot);

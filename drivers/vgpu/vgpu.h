@@ -5,12 +5,14 @@
  * Data model. A parent has VRAM to give out, counted in eighths, and engines: threads that execute
  * the rings of all its devices. A device has its own VRAM (a memory object of its type's share),
  * a ring, and registers. Devices with work stand in the parent's queue; an engine takes the first,
- * executes it for a quantum, slice by slice, and puts it back at the end if there is more.
+ * executes it for a quantum, slice by slice, and puts it back at the end if there is more. The
+ * display (display.h) shows a part of the VRAM; engines know nothing of it.
  *
- * Locks. The parent's `lock` guards the queue, the eighths and every device's `regs`, `queued`,
- * `running` and `hold`. An engine executes without it, on a device it marked `running`; while that
- * is set the device's ring is the engine's. vgpu_engine_quiesce() takes a device away from the
- * engines and waits at most for the slice under way. No umdev function is called under the lock.
+ * Locks. The parent's `lock` guards the queue, the eighths and every device's `regs`, `display`,
+ * `queued`, `running` and `hold`. An engine executes without it, on a device it marked `running`;
+ * while that is set the device's ring is the engine's. vgpu_engine_quiesce() takes a device away
+ * from the engines and waits at most for the slice under way. No umdev function is called under the
+ * lock.
  *
  * Nothing but numbers is kept from one slice to the next, so the driver has nothing to let go of
  * when a client unmaps memory: umdev waits for the windows of the slice under way, and the next
@@ -19,6 +21,7 @@
 #ifndef VGPU_VGPU_H
 #define VGPU_VGPU_H
 
+#include "display.h"
 #include "ring.h"
 
 #include <pthread.h>
@@ -57,6 +60,7 @@ struct vgpu {
     unsigned logged_errors; /* the engine's, or under the lock when quiet */
 
     struct vgpu_regs regs;
+    struct vgpu_display display;
     struct vgpu_ring ring;
 
     bool queued, running;
@@ -79,6 +83,7 @@ struct vgpu_parent {
 
     uint64_t vram;
     unsigned used_eighths;
+    uint32_t xres, yres; /* the displays' preferred mode */
     uint64_t quantum_ns;
     unsigned nengines;
     struct vgpu_engine engines[VGPU_MAX_ENGINES];

@@ -16,6 +16,8 @@
 #define VGPU_PCI_VENDOR 0x1234
 #define VGPU_PCI_DEVICE 0x1111
 #define VGPU_PCI_CLASS  0x038000 /* display controller, other */
+/* Linux's bochs driver looks for BYTE_ORDER from 2 on. */
+#define VGPU_PCI_REVISION 2
 
 #define VGPU_BAR_VRAM      0 /* 64-bit: takes BAR1 too */
 #define VGPU_BAR_REGS      2
@@ -28,7 +30,56 @@
 
 /* ------------------------------------------------------------------ registers (BAR2) */
 
-/* 0x0000–0x0fff: mode setting, laid out as in QEMU's bochs-display; reserved in this version. */
+/*
+ * 0x0000–0x0fff: the display, laid out as in QEMU's bochs-display. Accesses of any size. What is
+ * not listed reads as 0 and ignores writes.
+ */
+#define VGPU_REG_EDID       0x000 /* RO: VGPU_EDID_SIZE bytes */
+#define VGPU_REG_VGA        0x400 /* VGA ports 0x3c0–0x3df, a byte each: VGPU_VGA_* */
+#define VGPU_REG_DISPI      0x500 /* 16 bits each: register n of VGPU_DISPI_* at + 2 * n */
+#define VGPU_REG_QEXT_SIZE  0x600 /* RO 32: bytes from here to the end of BYTE_ORDER */
+#define VGPU_REG_BYTE_ORDER 0x604 /* RW 32: VGPU_BYTE_ORDER_*; other values are ignored */
+#define VGPU_DISPLAY_SIZE   0x1000
+
+#define VGPU_EDID_SIZE 128
+
+/* Ports of VGPU_REG_VGA, less 0x3c0. */
+#define VGPU_VGA_ATTRIBUTE      0x00 /* index, data, index …; index bit 5: the screen is not blank */
+#define VGPU_VGA_MISC_WRITE     0x02
+#define VGPU_VGA_DAC_MASK       0x06 /* and-ed to pixels of 8 bits */
+#define VGPU_VGA_DAC_READ       0x07 /* colour that DAC_DATA reads next */
+#define VGPU_VGA_DAC_WRITE      0x08 /* colour that DAC_DATA writes next */
+#define VGPU_VGA_DAC_DATA       0x09 /* red, green, blue, red of the next … */
+#define VGPU_VGA_MISC_READ      0x0c
+#define VGPU_VGA_STATUS         0x1a /* RO: changes; reading it makes ATTRIBUTE expect an index */
+#define VGPU_VGA_PORTS          0x20
+#define VGPU_VGA_ATTRIBUTE_SHOW 0x20
+
+#define VGPU_DISPI_ID          0 /* RO: VGPU_DISPI_ID_VALUE */
+#define VGPU_DISPI_XRES        1 /* pixels shown */
+#define VGPU_DISPI_YRES        2
+#define VGPU_DISPI_BPP         3 /* 8, 15, 16, 24, 32 */
+#define VGPU_DISPI_ENABLE      4 /* VGPU_DISPI_ENABLE_* */
+#define VGPU_DISPI_BANK        5 /* no effect */
+#define VGPU_DISPI_VIRT_WIDTH  6 /* pixels from a row to the next; less than XRES counts as XRES */
+#define VGPU_DISPI_VIRT_HEIGHT 7 /* no effect */
+#define VGPU_DISPI_X_OFFSET    8 /* of the first pixel shown */
+#define VGPU_DISPI_Y_OFFSET    9
+#define VGPU_DISPI_MEMORY_64K  10 /* RO: VRAM in 64 KiB, 0xffff at most */
+#define VGPU_DISPI_COUNT       11
+
+#define VGPU_DISPI_ID_VALUE      0xb0c5
+#define VGPU_DISPI_ENABLE_ON     0x01
+#define VGPU_DISPI_ENABLE_CAPS   0x02 /* XRES, YRES and BPP read as their largest values */
+#define VGPU_DISPI_ENABLE_8BIT   0x20 /* colours of the DAC have 8 bits, not 6 */
+#define VGPU_DISPI_ENABLE_LINEAR 0x40 /* no effect: the VRAM is always linear */
+#define VGPU_DISPI_ENABLE_KEEP   0x80 /* no effect: the VRAM is never cleared */
+#define VGPU_DISPLAY_MAX         8192 /* XRES and YRES: more is no mode */
+
+#define VGPU_BYTE_ORDER_LITTLE 0x1e1e1e1eu
+#define VGPU_BYTE_ORDER_BIG    0xbebebebeu
+
+/* From 0x1000 on: aligned accesses of whole dwords. */
 #define VGPU_REG_ID          0x1000 /* RO 32: VGPU_ID */
 #define VGPU_REG_VERSION     0x1004 /* RO 32: VGPU_VERSION */
 #define VGPU_REG_CAPS        0x1008 /* RO 32: bit n: packets of opcode n are understood */

@@ -239,6 +239,13 @@ struct umdev_driver {
      * release every window (umdev_dma_acquire) into it soon; the unmap waits for them.
      */
     void (*dma_unmap)(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last);
+
+    /*
+     * What the device's screen shows now: umdev_picture_alloc(), then fill in the pixels. Comes at
+     * any time between create and remove, client or not. ENODATA: the screen is off. What a failed
+     * one allocated is freed by umdev. NULL: the device has no screen.
+     */
+    int (*screenshot)(struct umdev_device *dev, struct umdev_picture *picture);
 };
 
 /*

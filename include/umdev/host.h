@@ -147,6 +147,15 @@ struct umdev_host_stats {
 UMDEV_API int umdev_host_get_stats(struct umdev_host *host, const char *uuid,
                                    struct umdev_host_stats *stats);
 
+/*
+ * What a device's screen shows now. `picture`: struct_size set; free it with umdev_picture_free().
+ * May block as long as the driver takes. ENODEV: no such device. EOPNOTSUPP: it has no screen.
+ * ENODATA: the screen is off. EINVAL: struct_size is missing. ENOMEM, others from the driver; the
+ * picture is empty then.
+ */
+UMDEV_API int umdev_host_screenshot(struct umdev_host *host, const char *uuid,
+                                    struct umdev_picture *picture);
+
 struct umdev_host_device {
     const char *uuid, *type, *parent, *driver;
     const char *socket; /* path, or NULL */

@@ -90,6 +90,26 @@ struct umdev_area {
     uint64_t size;
 };
 
+/*
+ * A picture of a screen. Who wants one sets struct_size and leaves the rest zero; who makes one
+ * allocates the pixels with umdev_picture_alloc(); who got one frees them with
+ * umdev_picture_free().
+ */
+struct umdev_picture {
+    size_t struct_size;     /* sizeof(struct umdev_picture) */
+    uint32_t width, height; /* in pixels */
+    uint32_t *pixels; /* XRGB8888: 0x00RRGGBB; rows from the top, packed; malloc'ed by umdev */
+};
+#define UMDEV_PICTURE_MAX 16384 /* pixels each way */
+
+/*
+ * Room for width × height pixels, all black; what was there before is freed. EINVAL: a side is 0 or
+ * above UMDEV_PICTURE_MAX, or struct_size is missing. ENOMEM. The picture is empty then.
+ */
+UMDEV_API int umdev_picture_alloc(struct umdev_picture *picture, uint32_t width, uint32_t height);
+/* Free the pixels; the picture is empty afterwards. An empty one, and NULL, are ignored. */
+UMDEV_API void umdev_picture_free(struct umdev_picture *picture);
+
 #ifdef __cplusplus
 }
 #endif

@@ -17,6 +17,7 @@ enum {
 
 int cmd_probe(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_show(int argc, char **argv);
 
 /* "umdev: probe: text" on stderr; returns CLI_FAILED. */
 int cli_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

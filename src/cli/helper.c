@@ -14,36 +14,49 @@
 #error "the build defines UMDEV_HELPER_DIR"
 #endif
 
+/* Become FOLDER/`place`/`program`, if it is there. */
+static void helper_try(const char *folder, const char *place, const char *program, char **argv)
+{
+    CLEANUP_FREE char *path = NULL;
+
+    if (asprintf(&path, "%s/%s/%s", folder, place, program) < 0)
+        path = NULL;
+    else
+        execv(path, argv);
+}
+
 /*
- * Become `program`: in a build tree where the build puts it, else where it is installed. It finds
- * the command itself in UMDEV_PROGRAM.
+ * Become `program`: where a build puts it, where it is installed beside this one, or where it was
+ * to be installed. It finds the command itself in UMDEV_PROGRAM.
  */
 static int helper_exec(const char *command, const char *in_build, const char *program, char **argv)
 {
     char self[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    CLEANUP_FREE char *path = NULL;
+    const char *folder;
 
     if (len > 0) {
         self[len] = '\0';
         setenv("UMDEV_PROGRAM", self, 1);
-        if (asprintf(&path, "%s/%s/%s", dirname(self), in_build, program) < 0)
-            return cli_error(command, "out of memory");
-        if (access(path, X_OK) == 0)
-            execv(path, argv);
-        free(path);
-        path = NULL;
+        folder = dirname(self);
+        helper_try(folder, in_build, program, argv);
+        helper_try(folder, UMDEV_HELPER_DIR_FROM_BIN, program, argv);
     }
-    if (asprintf(&path, "%s/%s", UMDEV_HELPER_DIR, program) < 0)
-        return cli_error(command, "out of memory");
-    execv(path, argv);
-    return cli_error(command, "can't run %s: %s", path, strerrordesc_np(errno));
+    helper_try(UMDEV_HELPER_DIR, ".", program, argv);
+    return cli_error(command, "can't run %s/%s: %s", UMDEV_HELPER_DIR, program,
+                     strerrordesc_np(errno));
 }
 
 int cmd_demo(int argc, char **argv)
 {
     (void)argc;
     return helper_exec("demo", "../demo", "umdev-demo", argv);
+}
+
+int cmd_screenshot(int argc, char **argv)
+{
+    (void)argc;
+    return helper_exec("screenshot", "../screenshot", "umdev-screenshot", argv);
 }
 
 int cmd_bench(int argc, char **argv)

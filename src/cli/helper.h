@@ -7,5 +7,6 @@
 
 int cmd_bench(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
+int cmd_screenshot(int argc, char **argv);
 
 #endif

@@ -20,6 +20,8 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", "serve one device at a socket", cmd_run},
+    {"show", "show a running umdev's devices", cmd_show},
+    {"screenshot", "write what a device's screen shows", cmd_screenshot},
     {"probe", "show what a vfio-user server offers", cmd_probe},
     {"demo", "two virtual machines share one GPU", cmd_demo},
     {"bench", "measure what things cost", cmd_bench},

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/range.h"
 #include "cli/cli.h"
+#include "cli/control.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -16,19 +17,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <umdev/host.h>
 
-#define COMMAND_NAME "run"
+#define COMMAND_NAME   "run"
+#define CONTROL_SUFFIX ".control"
 
 struct run {
-    const char *driver, *type, *uuid, *socket, *command;
+    const char *driver, *type, *uuid, *socket, *control, *command;
     const char **params;
     size_t nparams;
     unsigned mode;
     enum umdev_log_level log_level;
     char temporary[64]; /* the folder of a socket of our own choice, or "" */
-    char *chosen_socket;
+    char *chosen_socket, *chosen_control;
     sigset_t old_mask;
 };
 
@@ -43,10 +46,12 @@ static void run_help(void)
          "\n"
          "  -s, --socket PATH    where to listen; with --run a temporary one by default\n"
          "  -r, --run COMMAND    run a shell command on the device and end with it;\n"
-         "                       UMDEV_SOCKET, UMDEV_UUID and UMDEV_QEMU_DEVICE (for QEMU's\n"
-         "                       -device) are in its environment\n"
+         "                       UMDEV_SOCKET, UMDEV_CONTROL, UMDEV_UUID and\n"
+         "                       UMDEV_QEMU_DEVICE (for QEMU's -device) are in its environment\n"
+         "  -c, --control PATH   answer 'umdev show' and 'umdev screenshot' there; with --run\n"
+         "                       the socket's path with .control by default\n"
          "  -u, --uuid UUID      name the device; random by default\n"
-         "  -m, --mode MODE      the socket's permissions, octal; 600 by default\n"
+         "  -m, --mode MODE      the sockets' permissions, octal; 600 by default\n"
          "  -v, --verbose        log connections; twice: failed requests, too\n"
          "  -q, --quiet          log errors only\n"
          "  -h, --help           show this\n"
@@ -93,16 +98,21 @@ static int run_parse_words(struct run *run, char **words)
 static int run_parse(struct run *run, int argc, char **argv, bool *help)
 {
     static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'}, {"run", required_argument, NULL, 'r'},
-        {"uuid", required_argument, NULL, 'u'},   {"mode", required_argument, NULL, 'm'},
-        {"verbose", no_argument, NULL, 'v'},      {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"socket", required_argument, NULL, 's'},
+        {"run", required_argument, NULL, 'r'},
+        {"uuid", required_argument, NULL, 'u'},
+        {"mode", required_argument, NULL, 'm'},
+        {"control", required_argument, NULL, 'c'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int option, ret;
 
     opterr = 0;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":s:r:u:m:vqh", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":s:r:u:c:m:vqh", options, NULL)) != -1) {
         switch (option) {
         case 's':
             run->socket = optarg;
@@ -112,6 +122,9 @@ static int run_parse(struct run *run, int argc, char **argv, bool *help)
             break;
         case 'u':
             run->uuid = optarg;
+            break;
+        case 'c':
+            run->control = optarg;
             break;
         case 'm':
             ret = run_parse_mode(optarg, &run->mode);
@@ -155,6 +168,19 @@ static int run_choose_socket(struct run *run)
     return CLI_OK;
 }
 
+/* Beside the socket of a captive run; without one where that path would be too long. */
+static int run_choose_control(struct run *run)
+{
+    if (strlen(run->socket) + strlen(CONTROL_SUFFIX) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+        return CLI_OK;
+    if (asprintf(&run->chosen_control, "%s" CONTROL_SUFFIX, run->socket) < 0) {
+        run->chosen_control = NULL;
+        return cli_error(COMMAND_NAME, "out of memory");
+    }
+    run->control = run->chosen_control;
+    return CLI_OK;
+}
+
 static int pick_first_type(void *opaque, const struct umdev_host_type *type)
 {
     char **name = opaque;
@@ -189,6 +215,10 @@ static pid_t run_start_command(const struct run *run, const char *uuid)
             _exit(CLI_FAILED);
         sigprocmask(SIG_SETMASK, &run->old_mask, NULL);
         setenv("UMDEV_SOCKET", run->socket, 1);
+        if (run->control)
+            setenv("UMDEV_CONTROL", run->control, 1);
+        else
+            unsetenv("UMDEV_CONTROL"); /* that of another umdev */
         setenv("UMDEV_UUID", uuid, 1);
         setenv("UMDEV_QEMU_DEVICE", device, 1);
         execl("/bin/sh", "sh", "-c", run->command, (char *)NULL);
@@ -217,7 +247,8 @@ static int run_wait(pid_t command, const sigset_t *signals)
     }
 }
 
-static int run_serve(struct run *run, struct umdev_host *host, const sigset_t *signals)
+static int run_serve(struct run *run, struct umdev_host *host, const sigset_t *signals,
+                     struct control **control)
 {
     CLEANUP_FREE char *first = NULL;
     char uuid[UMDEV_UUID_STR_SIZE];
@@ -233,6 +264,10 @@ static int run_serve(struct run *run, struct umdev_host *host, const sigset_t *s
     if (!run->socket && run_choose_socket(run))
         return CLI_FAILED;
     if (umdev_host_listen(host, uuid, run->socket, run->mode, &error))
+        return cli_error(COMMAND_NAME, "%s", error.message);
+    if (!run->control && run->command && run_choose_control(run))
+        return CLI_FAILED;
+    if (run->control && control_start(host, run->control, run->mode, 0, control, &error))
         return cli_error(COMMAND_NAME, "%s", error.message);
     if (run->command) {
         command = run_start_command(run, uuid);
@@ -251,6 +286,7 @@ int cmd_run(int argc, char **argv)
     CLEANUP_FREE const char **params = calloc((size_t)argc + 1, sizeof(*params));
     struct umdev_host_options options = {.struct_size = sizeof(options)};
     struct umdev_host *host = NULL;
+    struct control *control = NULL;
     bool help = false;
     sigset_t signals;
     int ret;
@@ -273,10 +309,12 @@ int cmd_run(int argc, char **argv)
     ret = umdev_host_new(&options, &host);
     if (ret)
         return cli_error(COMMAND_NAME, "can't start: %s", strerrordesc_np(-ret));
-    ret = run_serve(&run, host, &signals);
+    ret = run_serve(&run, host, &signals, &control);
+    control_stop(control);
     umdev_host_free(host);
     if (run.temporary[0])
         rmdir(run.temporary);
+    free(run.chosen_control);
     free(run.chosen_socket);
     return ret;
 }

@@ -7,6 +7,7 @@
  * other paints with the plainest code on the CPU: the reference.
  */
 #include "demo/demo.h"
+#include "demo/landscape.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -282,7 +283,7 @@ static int load_picture(struct scene *scene, struct picture *picture)
 {
     if (scene->job->image)
         return picture_read(scene->job->image, picture, &scene->error);
-    return picture_make(PICTURE_WIDTH, PICTURE_HEIGHT, picture);
+    return landscape_make(PICTURE_WIDTH, PICTURE_HEIGHT, picture);
 }
 
 uint64_t scene_compose_memory(const struct vm_job *job)

@@ -14,7 +14,7 @@
 #ifndef DEMO_DEMO_H
 #define DEMO_DEMO_H
 
-#include "demo/picture.h"
+#include "picture/picture.h"
 #include "vgpu_guest.h"
 
 #include <stdbool.h>

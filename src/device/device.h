@@ -104,6 +104,12 @@ int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped);
 /* Registers, config space, interrupts' masks, the driver's reset(). Its errno. */
 int device_reset(struct umdev_device *dev);
 
+/*
+ * What the screen shows, by the driver's screenshot(). EOPNOTSUPP: it has none. Otherwise as
+ * umdev_host_screenshot(); EIO: the driver gave no picture.
+ */
+int device_screenshot(struct umdev_device *dev, struct umdev_picture *picture);
+
 /* For the session's poll, and for the watchdog; see irq.h. */
 struct irqs *device_irqs(struct umdev_device *dev);
 

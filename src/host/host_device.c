@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "base/socket.h"
 #include "host/host_priv.h"
 
 #include <errno.h>
@@ -136,7 +137,7 @@ static int listen_at_path(struct host_device *hd, const char *path, unsigned mod
                           struct umdev_error *error)
 {
     CLEANUP_FD int fd = -1;
-    int ret = server_socket_bind(path, mode ? mode : 0600, &fd, error);
+    int ret = socket_listen(path, mode ? mode : 0600, &fd, error);
 
     if (ret)
         return ret;
@@ -260,6 +261,18 @@ int umdev_host_get_stats(struct umdev_host *host, const char *uuid, struct umdev
     mdev_put(entry);
     memcpy(stats, &all, MIN(size, sizeof(all)));
     return 0;
+}
+
+int umdev_host_screenshot(struct umdev_host *host, const char *uuid, struct umdev_picture *picture)
+{
+    struct mdev_device *entry = NULL;
+    int ret = mdev_get(host->registry, uuid, &entry);
+
+    if (ret)
+        return ret;
+    ret = device_screenshot(mdev_umdev(entry), picture);
+    mdev_put(entry);
+    return ret;
 }
 
 struct device_visit {

@@ -5,7 +5,8 @@
  * Data model. A server has one acceptor thread and any number of listeners, each bound to a target
  * (a device). An accepted or handed-over connection becomes a session: one thread, one socket, one
  * client. A session claims its device only after a valid VERSION, which must come within the
- * handshake timeout, so a silent client holds nothing but its own thread; their number is bounded.
+ * handshake timeout, so a silent client holds nothing but its own thread; of too many the oldest
+ * goes.
  * The target is asked for the device and told when the session ends.
  *
  * The acceptor also ticks twice a second while clients are connected: it frees interrupts that a
@@ -47,9 +48,5 @@ int server_serve(struct server *server, int fd, const char *name,
                  const struct server_target *target, void *opaque);
 /* Cut off and wait for every session of `opaque`. */
 void server_disconnect(struct server *server, void *opaque);
-
-/* A bound, listening socket at `path`: replaces a dead socket file. Errnos as umdev_host_listen().
- */
-int server_socket_bind(const char *path, unsigned mode, int *fd, struct umdev_error *error);
 
 #endif

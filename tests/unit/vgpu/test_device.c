@@ -124,8 +124,8 @@ static void test_register_accesses(void **state)
     /* Read-only ones and holes. */
     rig_write32(&rig, VGPU_REG_ID, 5);
     assert_int_equal(rig_read32(&rig, VGPU_REG_ID), VGPU_ID);
-    rig_write32(&rig, 0x500, 5);
-    assert_int_equal(rig_read32(&rig, 0x500), 0);
+    rig_write32(&rig, 0x2000, 5);
+    assert_int_equal(rig_read32(&rig, 0x2000), 0);
     rig_write32(&rig, VGPU_BAR_REGS_SIZE - 4, 5);
     assert_int_equal(rig_read32(&rig, VGPU_BAR_REGS_SIZE - 4), 0);
     /* Anything but whole dwords. */

@@ -2,8 +2,8 @@
 /*
  * Pictures: ARGB8888 pixels in memory (bytes B, G, R, A; alpha not multiplied in), PNG in files.
  */
-#ifndef DEMO_PICTURE_H
-#define DEMO_PICTURE_H
+#ifndef PICTURE_PICTURE_H
+#define PICTURE_PICTURE_H
 
 #include <stdint.h>
 #include <umdev/types.h>
@@ -23,9 +23,6 @@ void picture_free(struct picture *picture);
 int picture_read(const char *path, struct picture *picture, struct umdev_error *error);
 /* Opaque: alpha is not written. */
 int picture_write(const char *path, const struct picture *picture, struct umdev_error *error);
-
-/* The picture that the demo composes when it is given none: a landscape at night. −ENOMEM. */
-int picture_make(uint32_t width, uint32_t height, struct picture *picture);
 
 /* How many pixels of two pictures of one size differ. */
 uint64_t picture_differences(const struct picture *a, const struct picture *b);

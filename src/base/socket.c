@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/socket.h"
+
 #include "base/cleanup.h"
-#include "server/server.h"
+#include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -48,9 +51,28 @@ static int socket_remove_dead(const struct sockaddr_un *address, struct umdev_er
     return 0;
 }
 
-int server_socket_bind(const char *path, unsigned mode, int *result, struct umdev_error *error)
+/* A listening socket bound to exactly this address. */
+static int socket_bind(const struct sockaddr_un *address, unsigned mode, int *result)
 {
-    struct sockaddr_un address;
+    CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int ret;
+
+    /* On Linux bind() makes the file with the socket's own mode: never a moment of more access. */
+    if (fd < 0 || fchmod(fd, mode) || bind(fd, (const struct sockaddr *)address, sizeof(*address)))
+        return -errno;
+    if (chmod(address->sun_path, mode) || listen(fd, 64)) {
+        ret = -errno;
+        unlink(address->sun_path);
+        return ret;
+    }
+    *result = take_fd(&fd);
+    return 0;
+}
+
+int socket_listen(const char *path, unsigned mode, int *result, struct umdev_error *error)
+{
+    struct sockaddr_un address, temporary = {.sun_family = AF_UNIX};
+    size_t size = sizeof(temporary.sun_path);
     CLEANUP_FD int fd = -1;
     int ret = socket_address(path, &address, error);
 
@@ -58,17 +80,40 @@ int server_socket_bind(const char *path, unsigned mode, int *result, struct umde
         ret = socket_remove_dead(&address, error);
     if (ret)
         return ret;
+    /*
+     * Who waits for the file and then connects must find a server: it gets its name when it
+     * listens. Where that name leaves no room for another one, there is a moment without.
+     */
+    if ((size_t)snprintf(temporary.sun_path, size, "%s.%d", path, getpid()) >= size)
+        temporary = address;
+    ret = socket_bind(&temporary, mode ? mode : 0600, &fd);
+    if (!ret && strcmp(temporary.sun_path, path) != 0 && rename(temporary.sun_path, path)) {
+        ret = -errno;
+        unlink(temporary.sun_path);
+    }
+    if (ret)
+        return error_set(error, -ret, "can't make socket '%s': %s", path, strerrordesc_np(-ret));
+    *result = take_fd(&fd);
+    return 0;
+}
+
+int socket_connect(const char *path, int *result, struct umdev_error *error)
+{
+    struct sockaddr_un address;
+    CLEANUP_FD int fd = -1;
+    int ret = socket_address(path, &address, error);
+
+    if (ret)
+        return ret;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_set(error, errno, "can't make a socket: %s", strerrordesc_np(errno));
-    /* On Linux bind() makes the file with the socket's own mode: never a moment of more access. */
-    if (fchmod(fd, mode ? mode : 0600) ||
-        bind(fd, (const struct sockaddr *)&address, sizeof(address)))
-        return error_set(error, errno, "can't make socket '%s': %s", path, strerrordesc_np(errno));
-    if (chmod(path, mode ? mode : 0600) || listen(fd, 64)) {
-        ret = error_set(error, errno, "can't listen at '%s': %s", path, strerrordesc_np(errno));
-        unlink(path);
-        return ret;
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
+        if (errno == ENOENT)
+            return error_set(error, ENOENT, "there is no socket '%s'", path);
+        if (errno == ECONNREFUSED)
+            return error_set(error, ECONNREFUSED, "nobody listens at '%s' (any more)", path);
+        return error_set(error, errno, "can't connect to '%s': %s", path, strerrordesc_np(errno));
     }
     *result = take_fd(&fd);
     return 0;

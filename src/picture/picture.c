@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "demo/picture.h"
+#include "picture/picture.h"
 
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <png.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int picture_new(uint32_t width, uint32_t height, struct picture *picture)
@@ -62,6 +62,34 @@ int picture_read(const char *path, struct picture *picture, struct umdev_error *
     return ret;
 }
 
+/* A file that could not be finished does not stay, but a device must. */
+static void remove_regular(const char *path, FILE *file)
+{
+    struct stat st;
+
+    if (fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode))
+        unlink(path);
+}
+
+static int write_png(const char *path, png_image *image, const uint8_t *bytes,
+                     struct umdev_error *error)
+{
+    FILE *file = fopen(path, "we");
+    int ret = 0;
+
+    if (!file)
+        return error_set(error, errno, "can't write '%s': %s", path, strerrordesc_np(errno));
+    if (!png_image_write_to_stdio(image, file, 0, bytes, 0, NULL))
+        ret = error_set(error, EIO, "can't write '%s': %s", path, image->message);
+    else if (fflush(file))
+        ret = error_set(error, errno, "can't write '%s': %s", path, strerrordesc_np(errno));
+    if (ret)
+        remove_regular(path, file);
+    if (fclose(file) && !ret)
+        ret = error_set(error, errno, "can't write '%s': %s", path, strerrordesc_np(errno));
+    return ret;
+}
+
 int picture_write(const char *path, const struct picture *picture, struct umdev_error *error)
 {
     png_image image = {
@@ -81,69 +109,8 @@ int picture_write(const char *path, const struct picture *picture, struct umdev_
         bytes[i * 3 + 1] = (uint8_t)(picture->pixels[i] >> 8);
         bytes[i * 3 + 2] = (uint8_t)(picture->pixels[i] >> 16);
     }
-    if (!png_image_write_to_file(&image, path, 0, bytes, 0, NULL))
-        ret = error_set(error, EIO, "can't write '%s': %s", path, image.message);
+    ret = write_png(path, &image, bytes, error);
     png_image_free(&image);
     free(bytes);
-    return ret;
-}
-
-/* ------------------------------------------------------------------ a picture of our own */
-
-/* A repeatable height for a mountain line: sums of triangle waves. */
-static uint32_t ridge(uint32_t x, uint32_t seed, uint32_t amplitude)
-{
-    uint32_t height = 0;
-
-    for (uint32_t octave = 0; octave < 5; octave++) {
-        uint32_t period = (257 + seed * 61) >> octave;
-        uint32_t phase = (x + seed * 97 + octave * 31) % period;
-        uint32_t wave = phase < period / 2 ? phase : period - phase;
-
-        height += wave * amplitude / period >> octave;
-    }
-    return height;
-}
-
-static uint32_t rgb(uint32_t r, uint32_t g, uint32_t b)
-{
-    return 0xff000000u | r << 16 | g << 8 | b;
-}
-
-static uint32_t sky(uint32_t x, uint32_t y, const struct picture *picture)
-{
-    int32_t dx = (int32_t)x - (int32_t)(picture->width * 3 / 4);
-    int32_t dy = (int32_t)y - (int32_t)(picture->height / 4);
-    uint32_t radius = picture->height / 10;
-    uint32_t distance2 = (uint32_t)(dx * dx + dy * dy);
-    uint32_t hash = (x * 73856093u ^ y * 19349663u) * 2654435761u;
-    uint32_t glow = y * 110 / picture->height;
-
-    if (distance2 < radius * radius)
-        return rgb(250, 246 - y % 3, 214);
-    if (hash >> 20 == 0x5a5)
-        return rgb(230, 235, 255);
-    return rgb(18 + glow, 22 + glow * 2 / 3, 60 + glow / 2);
-}
-
-int picture_make(uint32_t width, uint32_t height, struct picture *picture)
-{
-    int ret = picture_new(width, height, picture);
-
-    for (uint32_t y = 0; !ret && y < height; y++) {
-        for (uint32_t x = 0; x < width; x++) {
-            uint32_t pixel = sky(x, y, picture);
-
-            for (uint32_t layer = 0; layer < 3; layer++) {
-                uint32_t top = height / 2 + layer * height / 8 -
-                               ridge(x * 640 / width, layer + 1, height / 3) / (layer + 1);
-
-                if (y >= top)
-                    pixel = rgb(52 - layer * 14, 64 - layer * 14 + (y - top) / 12,
-                                96 - layer * 26 + (y - top) / 16);
-            }
-            picture->pixels[(size_t)y * width + x] = pixel;
-        }
-    }
     return ret;
 }

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The control socket's thread: connections, lines, deadlines. */
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/range.h"
+#include "base/socket.h"
+#include "cli/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+
+/* How long no connection is taken after the system refused one for lack of something. */
+#define ACCEPT_REST_MS 100
+
+struct connection {
+    int fd; /* −1: free */
+    int64_t deadline;
+    char line[CONTROL_LINE_MAX];
+    size_t have; /* bytes in `line` */
+    /* The answer that is going out; NULL: none. */
+    char *answer;
+    size_t answer_size, answer_sent;
+    int answer_fd; /* −1: none, or sent */
+    bool last;     /* close when the answer is out */
+};
+
+struct control {
+    struct umdev_host *host;
+    char *path;
+    int listener, stop;
+    int timeout_ms;
+    int64_t accept_after;
+    pthread_t thread;
+    struct connection connections[CONTROL_CLIENTS_MAX];
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ------------------------------------------------------------------ one connection */
+
+static void answer_drop(struct connection *connection)
+{
+    free(TAKE_POINTER(connection->answer));
+    if (connection->answer_fd >= 0)
+        close(take_fd(&connection->answer_fd));
+}
+
+static void connection_close(struct connection *connection)
+{
+    answer_drop(connection);
+    close(take_fd(&connection->fd));
+}
+
+static void connection_open(struct control *control, struct connection *connection, int fd)
+{
+    connection->fd = fd;
+    connection->deadline = now_ms() + control->timeout_ms;
+    connection->have = 0;
+    connection->answer = NULL;
+    connection->answer_fd = -1;
+    connection->last = false;
+}
+
+/* One sendmsg of what is left of the answer; the fd goes with its first byte. */
+static ssize_t answer_send(const struct connection *connection)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } passing = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    struct iovec iov = {connection->answer + connection->answer_sent,
+                        connection->answer_size - connection->answer_sent};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (connection->answer_fd >= 0) {
+        memcpy(CMSG_DATA(&passing.header), &connection->answer_fd, sizeof(int));
+        message.msg_control = &passing;
+        message.msg_controllen = sizeof(passing);
+    }
+    return sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Send as much as the socket takes. 0, or −errno: the connection is over. */
+static int answer_push(struct control *control, struct connection *connection)
+{
+    while (connection->answer) {
+        ssize_t sent = answer_send(connection);
+
+        if (sent < 0) {
+            if (errno == EINTR)
+                continue;
+            return errno == EAGAIN ? 0 : -errno;
+        }
+        if (connection->answer_fd >= 0)
+            close(take_fd(&connection->answer_fd));
+        connection->answer_sent += (size_t)sent;
+        if (connection->answer_sent == connection->answer_size) {
+            answer_drop(connection);
+            connection->deadline = now_ms() + control->timeout_ms;
+            if (connection->last)
+                return -ESHUTDOWN;
+        }
+    }
+    return 0;
+}
+
+static int answer_begin(struct connection *connection, char *answer, int fd)
+{
+    connection->answer = answer;
+    connection->answer_size = strlen(answer);
+    connection->answer_sent = 0;
+    connection->answer_fd = fd;
+    return 0;
+}
+
+/* Answer the line in front, if one is there. 1: done; 0: there is none; −errno. */
+static int answer_line(struct control *control, struct connection *connection)
+{
+    char *end = memchr(connection->line, '\n', connection->have);
+    size_t used;
+    char *answer = NULL;
+    int fd = -1, ret;
+
+    if (!end) {
+        if (connection->have < sizeof(connection->line))
+            return 0;
+        if (asprintf(&answer,
+                     "{\"error\":{\"errno\":\"EMSGSIZE\",\"message\":"
+                     "\"a request has at most %d bytes with its newline\"}}\n",
+                     CONTROL_LINE_MAX) < 0)
+            return -ENOMEM;
+        connection->last = true;
+        connection->have = 0;
+        answer_begin(connection, answer, -1);
+        return 1;
+    }
+    ret = control_execute(control->host, connection->line, (size_t)(end - connection->line),
+                          &answer, &fd);
+    if (ret)
+        return ret;
+    used = (size_t)(end - connection->line) + 1;
+    connection->have -= used;
+    memmove(connection->line, connection->line + used, connection->have);
+    answer_begin(connection, answer, fd);
+    return 1;
+}
+
+/* Answers, one after the other, for as long as lines are there and the client takes them. */
+static int connection_answer(struct control *control, struct connection *connection)
+{
+    int ret = answer_push(control, connection);
+
+    while (ret == 0 && !connection->answer) {
+        ret = answer_line(control, connection);
+        if (ret <= 0)
+            return ret;
+        ret = answer_push(control, connection);
+    }
+    return ret;
+}
+
+/* Fds that come along are not received: the kernel closes them. */
+static int connection_receive(struct connection *connection)
+{
+    ssize_t received = recv(connection->fd, connection->line + connection->have,
+                            sizeof(connection->line) - connection->have, MSG_DONTWAIT);
+
+    if (received < 0)
+        return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+    connection->have += (size_t)received;
+    return received == 0 ? -ESHUTDOWN : 0;
+}
+
+static void connection_serve(struct control *control, struct connection *connection)
+{
+    int ret = 0;
+
+    if (!connection->answer)
+        ret = connection_receive(connection);
+    if (!ret)
+        ret = connection_answer(control, connection);
+    if (ret)
+        connection_close(connection);
+}
+
+/* ------------------------------------------------------------------ all of them */
+
+static struct connection *connection_free(struct control *control)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        if (control->connections[i].fd < 0)
+            return &control->connections[i];
+    return NULL;
+}
+
+static void control_accept(struct control *control)
+{
+    struct connection *connection = connection_free(control);
+    int fd;
+
+    if (!connection)
+        return;
+    fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0)
+        connection_open(control, connection, fd);
+    else if (errno != EINTR && errno != EAGAIN && errno != ECONNABORTED)
+        control->accept_after = now_ms() + ACCEPT_REST_MS;
+}
+
+enum { POLL_STOP, POLL_LISTENER, POLL_FIRST };
+
+/* What to wait for; a negative fd is ignored by poll(). Returns until when. */
+static int64_t control_prepare(struct control *control, struct pollfd *polled)
+{
+    int64_t until = INT64_MAX;
+    bool rest = control->accept_after > now_ms();
+
+    polled[POLL_STOP] = (struct pollfd){.fd = control->stop, .events = POLLIN};
+    polled[POLL_LISTENER] = (struct pollfd){.fd = -1, .events = POLLIN};
+    if (rest)
+        until = control->accept_after;
+    else if (connection_free(control))
+        polled[POLL_LISTENER].fd = control->listener;
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        struct connection *connection = &control->connections[i];
+
+        polled[POLL_FIRST + i] = (struct pollfd){
+            .fd = connection->fd,
+            .events = connection->answer ? POLLOUT : POLLIN,
+        };
+        if (connection->fd >= 0)
+            until = MIN(until, connection->deadline);
+    }
+    return until;
+}
+
+static int poll_timeout(int64_t until)
+{
+    int64_t rest = until - now_ms();
+
+    if (until == INT64_MAX)
+        return -1;
+    return rest < 0 ? 0 : (int)MIN(rest, INT_MAX);
+}
+
+static void *control_main(void *opaque)
+{
+    struct control *control = opaque;
+    struct pollfd polled[POLL_FIRST + CONTROL_CLIENTS_MAX];
+
+    for (;;) {
+        int64_t until = control_prepare(control, polled);
+
+        if (poll(polled, ARRAY_SIZE(polled), poll_timeout(until)) < 0)
+            continue; /* EINTR, or memory is short for a moment */
+        if (polled[POLL_STOP].revents)
+            return NULL;
+        for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+            struct connection *connection = &control->connections[i];
+
+            if (polled[POLL_FIRST + i].fd < 0)
+                continue;
+            if (polled[POLL_FIRST + i].revents)
+                connection_serve(control, connection);
+            else if (now_ms() >= connection->deadline)
+                connection_close(connection);
+        }
+        if (polled[POLL_LISTENER].revents)
+            control_accept(control);
+    }
+}
+
+/* ------------------------------------------------------------------ life */
+
+static void control_free(struct control *control)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        if (control->connections[i].fd >= 0)
+            connection_close(&control->connections[i]);
+    if (control->listener >= 0) {
+        unlink(control->path);
+        close(control->listener);
+    }
+    if (control->stop >= 0)
+        close(control->stop);
+    free(control->path);
+    free(control);
+}
+
+int control_start(struct umdev_host *host, const char *path, unsigned mode, int timeout_ms,
+                  struct control **control_out, struct umdev_error *error)
+{
+    struct control *control = calloc(1, sizeof(*control));
+    int ret;
+
+    if (!control)
+        return error_set(error, ENOMEM, "out of memory");
+    control->host = host;
+    control->timeout_ms = timeout_ms ? timeout_ms : CONTROL_TIMEOUT_MS;
+    control->listener = -1;
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        control->connections[i].fd = -1;
+        control->connections[i].answer_fd = -1;
+    }
+    control->path = strdup(path);
+    control->stop = eventfd(0, EFD_CLOEXEC);
+    if (!control->path || control->stop < 0)
+        ret = error_set(error, control->path ? errno : ENOMEM, "can't make a control socket: %m");
+    else
+        ret = socket_listen(path, mode, &control->listener, error);
+    if (!ret) {
+        /* A connection that is gone again must not make accept() wait. */
+        fcntl(control->listener, F_SETFL, O_NONBLOCK);
+        ret = -pthread_create(&control->thread, NULL, control_main, control);
+        if (ret)
+            error_set(error, -ret, "no thread for the control socket: %s", strerrordesc_np(-ret));
+    }
+    if (ret) {
+        control_free(control);
+        return ret;
+    }
+    *control_out = control;
+    return 0;
+}
+
+void control_stop(struct control *control)
+{
+    const uint64_t one = 1;
+
+    if (!control)
+        return;
+    /* An eventfd's counter is never full here: it always takes it. */
+    if (write(control->stop, &one, sizeof(one)) == sizeof(one))
+        pthread_join(control->thread, NULL);
+    control_free(control);
+}
