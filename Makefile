@@ -62,7 +62,7 @@ bench: ## measure; PEER=… a library to compare with, ROWS='…' only these row
 	@$(INSTALL_PACKAGES) build
 	@scripts/build $(BUILD_RELEASE) $(OPTIONS) -Dbuildtype=release
 	@mkdir -p $(BUILD)
-	@PEER="$(PEER)" $(BUILD_RELEASE)/bench/umdev-bench --output $(BUILD)/bench.json $(ROWS)
+	@PEER="$(PEER)" $(BUILD_RELEASE)/umdev bench --output $(BUILD)/bench.json $(ROWS)
 
 .PHONY: install
 install: all ## install below PREFIX, or DESTDIR/PREFIX

@@ -54,7 +54,9 @@ def boot(start_device, start_vm, tmp_path, width, height):
     control = tmp_path / "control"
     words = ("vgpu-8", "vram=16M", f"xres={width}", f"yres={height}", "--control", control)
     vm = start_vm([start_device("vgpu", *words)], flavour="bochs").boot()
+    # The kernel's console takes the screen with its first output, by and by, and clears it.
     vm.run(f"printf '{HIDE_CURSOR}' >/dev/tty1")
+    vm.run("until grep -q 1 /sys/class/vtconsole/vtcon1/bind; do sleep 0.1; done")
     return vm, control
 
 
