@@ -278,7 +278,7 @@ int main(int argc, char **argv)
     };
     const char *peer = getenv("PEER"), *file = NULL;
     struct bench_options options = {.peer = peer && *peer ? peer : NULL};
-    struct output output = {.list = json_array()};
+    struct output output = {0};
     int option;
 
     while ((option = getopt_long(argc, argv, "jqo:h", long_options, NULL)) != -1) {
@@ -301,11 +301,12 @@ int main(int argc, char **argv)
     }
     if (check_names(argv + optind))
         return 2;
+    output.list = json_array();
     raise_fd_limit();
     bench_pin(0);
     run_all(argv + optind, &options, &output);
     if (output.json)
-        puts(json_dumps(output.list, JSON_INDENT(1)));
+        json_dumpf(output.list, stdout, JSON_INDENT(1));
     if (file && json_dump_file(output.list, file, JSON_INDENT(1))) {
         fprintf(stderr, "umdev-bench: can't write %s\n", file);
         return 1;
