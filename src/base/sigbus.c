@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -32,8 +33,14 @@ struct slot {
 #define NUM_CHUNKS        20
 #define NO_SLOT           (-1)
 
+/* Mappings that are left to everybody else: thread stacks, libraries, other memory. */
+#define RESERVED_MAPPINGS    8192
+#define MAX_MAP_COUNT        "/proc/sys/vm/max_map_count"
+#define LIKELY_MAX_MAP_COUNT 65530
+
 static struct {
     pthread_mutex_t mutex; /* claiming and giving back, installing */
+    unsigned used, limit;  /* ranges; limit 0: not looked up yet */
     _Atomic(struct slot *) chunks[NUM_CHUNKS];
     unsigned num_chunks;
     int free; /* the head of a list through next_free */
@@ -86,6 +93,20 @@ static void slot_set(struct slot *slot, uintptr_t first, size_t len, atomic_bool
     slot->sequence++;
 }
 
+/* The kernel counts the mappings of a process: a client must not be able to use them up. */
+static unsigned registry_limit(void)
+{
+    unsigned count = LIKELY_MAX_MAP_COUNT;
+    FILE *file = fopen(MAX_MAP_COUNT, "re");
+
+    if (file) {
+        if (fscanf(file, "%u", &count) != 1) /* NOLINT(cert-err34-c): the kernel's own number */
+            count = LIKELY_MAX_MAP_COUNT;
+        fclose(file);
+    }
+    return count > 2 * RESERVED_MAPPINGS ? count - RESERVED_MAPPINGS : count / 2;
+}
+
 int sigbus_guard_add(void *addr, size_t len, atomic_bool *lost)
 {
     LOCK_FOR_SCOPE(&registry.mutex);
@@ -95,8 +116,11 @@ int sigbus_guard_add(void *addr, size_t len, atomic_bool *lost)
 
     if (len == 0 || ADD_OVERFLOW(first, len - 1, &last))
         return -EINVAL;
-    if (registry.free == NO_SLOT && registry_grow())
+    if (!registry.limit)
+        registry.limit = registry_limit();
+    if (registry.used >= registry.limit || (registry.free == NO_SLOT && registry_grow()))
         return -ENOMEM;
+    registry.used++;
     index = registry.free;
     registry.free = slot_at(index)->next_free;
     slot_set(slot_at(index), first, len, lost);
@@ -107,6 +131,7 @@ void sigbus_guard_remove(int slot)
 {
     LOCK_FOR_SCOPE(&registry.mutex);
 
+    registry.used--;
     slot_set(slot_at(slot), 0, 0, NULL);
     slot_at(slot)->next_free = registry.free;
     registry.free = slot;

@@ -29,7 +29,9 @@ int sigbus_install(void);
 /*
  * Guard [addr, addr + len), both multiples of the page size of the mapping. `lost` is set to true
  * by the handler, before the zeros can be seen, and must outlive the registration; several ranges
- * may share one. Returns a slot (>= 0), −EINVAL for an empty range, −ENOMEM.
+ * may share one. Returns a slot (>= 0), −EINVAL for an empty range, −ENOMEM; that also when the
+ * process has so many ranges that the kernel's limit of mappings (vm.max_map_count) is near: what
+ * is left is for its threads, libraries and other memory.
  */
 int sigbus_guard_add(void *addr, size_t len, atomic_bool *lost);
 /* No access to the range may be under way. */

@@ -223,6 +223,34 @@ static void test_thousands_of_slots(void **state)
     munmap((void *)map, MANY * PAGE);
 }
 
+/* However many ranges clients ask for, the process can still make mappings of its own. */
+static void test_mappings_are_left(void **state)
+{
+    static int slots[1 << 20];
+    atomic_bool lost = false;
+    unsigned count = 0;
+    unsigned long max_map_count = 0;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+
+    (void)state;
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu", &max_map_count), 1);
+    fclose(file);
+    if (max_map_count > ARRAY_SIZE(slots)) {
+        print_message("# vm.max_map_count is too large to be reached\n");
+        skip();
+    }
+    while ((slots[count] = sigbus_guard_add((void *)((count + 1) * PAGE), PAGE, &lost)) >= 0)
+        count++;
+    assert_int_equal(slots[count], -ENOMEM);
+    assert_in_range(count, max_map_count / 2, max_map_count - 1000);
+    sigbus_guard_remove(slots[--count]);
+    slots[count] = sigbus_guard_add((void *)PAGE, PAGE, &lost);
+    assert_true(slots[count] >= 0);
+    for (unsigned i = 0; i <= count; i++)
+        sigbus_guard_remove(slots[i]);
+}
+
 static void test_no_memory_for_slots(void **state)
 {
     static int slots[1 << 16];
@@ -357,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_no_memory_for_slots),
         cmocka_unit_test(test_truncated_under_several_threads),
         cmocka_unit_test(test_slots_come_and_go_under_faults),
+        cmocka_unit_test(test_mappings_are_left), /* last: afterwards the table is large */
     };
 
     guard_install();
