@@ -122,6 +122,7 @@ static void test_an_older_driver(void **state)
     assert_null(ours->pci);
     assert_null(ours->parent_open);
     assert_null(ours->dma_unmap);
+    assert_null(ours->screenshot);
     driver_release(adopted);
     free(driver);
 }
