@@ -57,3 +57,11 @@ def test_links_lead_somewhere():
     for page in [README, *(TOP / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
             assert "://" in link or (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_man_pages_are_installed():
+    listed = (TOP / "docs/meson.build").read_text()
+    for page in (TOP / "docs/man").glob("*.scd"):
+        assert f"'{page.stem}'" in listed, f"docs/meson.build does not list {page.name}"
+    for command in re.findall(r"^umdev (\w+) ", README.read_text(), re.M):
+        assert (TOP / f"docs/man/umdev-{command}.1.scd").exists(), f"no man page of umdev {command}"
