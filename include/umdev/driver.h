@@ -313,7 +313,10 @@ UMDEV_API void umdev_regs_set64(struct umdev_regs *regs, uint32_t offset, uint64
 
 /*
  * A memory object of `size` bytes (a positive multiple of 4096), zeroed, sealed against resizing,
- * mapped into this process. It belongs to the device and goes with it.
+ * mapped into this process. It belongs to the device and goes with it. Its bytes here, and their
+ * address, stay the same from client to client; but each client gets a file of its own: between
+ * reset() and open() the content moves to a new one, so that a client that has left, and kept its
+ * mappings, sees nothing of those that follow. Engines must be idle between the two.
  * ENOMEM, EMFILE; EINVAL for a bad size.
  */
 UMDEV_API int umdev_mem_create(struct umdev_device *dev, const char *name, uint64_t size,

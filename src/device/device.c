@@ -169,6 +169,8 @@ static int driver_open(struct umdev_device *dev)
     if (dev->opened_before)
         ret = device_reset_locked(dev, true);
     dev->opened_before = true;
+    if (ret == 0)
+        ret = mem_list_renew(&dev->mems);
     if (ret == 0 && dev->driver->open)
         ret = driver_result(dev->driver->open(dev));
     return ret;

@@ -159,6 +159,59 @@ int mem_list_seal(struct mem_list *list)
     return 0;
 }
 
+/* Copy what there is of an object; holes stay holes. */
+static int mem_copy(const struct umdev_mem *mem, int to)
+{
+    off_t end = (off_t)mem->size, at = 0;
+
+    while ((at = lseek(mem->fd, at, SEEK_DATA)) >= 0 && at < end) {
+        off_t hole = lseek(mem->fd, at, SEEK_HOLE);
+
+        if (hole < 0)
+            return -errno;
+        while (at < hole) {
+            ssize_t done = pwrite(to, mem->bytes + at, (size_t)(hole - at), at);
+
+            if (done <= 0)
+                return done ? -errno : -ENOSPC;
+            at += done;
+        }
+    }
+    return at < 0 && errno != ENXIO ? -errno : 0;
+}
+
+static int mem_renew(struct umdev_mem *mem)
+{
+    CLEANUP_FD int fd = mem_open("renewed", mem->size);
+    int ret;
+
+    if (fd < 0)
+        return fd;
+    ret = mem_copy(mem, fd);
+    if (ret < 0)
+        return ret;
+    if (mmap(mem->bytes, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+        MAP_FAILED)
+        return -errno;
+    /* From here on the new file is the object, sealed or not. */
+    close(mem->fd);
+    mem->fd = take_fd(&fd);
+    ret = mem_seal(mem);
+    atomic_store(&mem->given, ret < 0);
+    return ret;
+}
+
+int mem_list_renew(struct mem_list *list)
+{
+    LOCK_FOR_SCOPE(&list->mutex);
+    int ret = 0;
+
+    for (struct umdev_mem *mem = list->first; mem && ret == 0; mem = mem->next)
+        if (atomic_load(&mem->given))
+            ret = mem_renew(mem);
+    return ret;
+}
+
 void *umdev_mem_ptr(struct umdev_mem *mem)
 {
     return mem->bytes;

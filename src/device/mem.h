@@ -8,11 +8,16 @@
  * sealed against new writable mappings and write(); this process's own mapping, made before, stays
  * writable. That is known only when the device's regions are, so the last seal (no more seals) is
  * set by mem_list_seal(); before it no client has the fd.
+ *
+ * A client keeps the fd it was given, and its mappings, after it has left. So each client gets
+ * files of its own: mem_list_renew() moves the content of objects that were given out to new files,
+ * which take the place of the old ones at the same address here.
  */
 #ifndef DEVICE_MEM_H
 #define DEVICE_MEM_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <umdev/driver.h>
 
 struct umdev_mem {
@@ -20,7 +25,8 @@ struct umdev_mem {
     uint8_t *bytes; /* the whole object, mapped shared */
     uint64_t size;
     int fd;
-    bool read_only; /* for the client */
+    bool read_only;    /* for the client */
+    atomic_bool given; /* a client has the fd */
 };
 
 struct mem_list {
@@ -38,5 +44,10 @@ void mem_list_remove(struct mem_list *list, struct umdev_mem *mem);
 bool mem_list_has(struct mem_list *list, const struct umdev_mem *mem);
 /* Seal every object as its `read_only` says, and those to come. −errno of fcntl. */
 int mem_list_seal(struct mem_list *list);
+/*
+ * Take every object that was given out away from who was given it; nobody may write to them
+ * meanwhile. −errno: out of memory or fds; the objects are as they were or renewed.
+ */
+int mem_list_renew(struct mem_list *list);
 
 #endif

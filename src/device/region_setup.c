@@ -353,6 +353,7 @@ int device_get_region(const struct umdev_device *dev, unsigned index,
     if (region->can_map) {
         info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
         info->fd = region->mem->fd;
+        atomic_store(&region->mem->given, true);
         info->offset = region->mem_offset;
         info->areas = region->mappable;
         info->nareas = region->nmappable;

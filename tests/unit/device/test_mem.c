@@ -283,13 +283,52 @@ static void test_read_only_twice(void **state)
     fixture_end(&fixture);
 }
 
+/* A client that has left keeps its file; the device's content goes on in another one. */
+static void test_each_client_has_its_own_file(void **state)
+{
+    const struct umdev_driver driver =
+        DRIVER(NULL, .vendor = 1,
+               .bar = {UMDEV_BAR(.size = 16 * PAGE_SIZE_4K, .flags = UMDEV_BAR_MEMORY)});
+    struct fixture fixture;
+    uint8_t *bytes, *kept, byte;
+    int first;
+
+    (void)state;
+    fixture_open(&fixture, &driver, NULL);
+    bytes = umdev_mem_ptr(umdev_region_mem(fixture.dev, 0));
+    first = dup(region_fd(&fixture, 0));
+    kept = mmap(NULL, 16 * PAGE_SIZE_4K, PROT_READ | PROT_WRITE, MAP_SHARED, first, 0);
+    assert_ptr_not_equal(kept, MAP_FAILED);
+    kept[3 * PAGE_SIZE_4K] = 0x11;
+    assert_int_equal(bytes[3 * PAGE_SIZE_4K], 0x11);
+    device_close(fixture.dev);
+    assert_int_equal(device_open(fixture.dev, &fixture.client), 0);
+    assert_ptr_equal(umdev_mem_ptr(umdev_region_mem(fixture.dev, 0)), bytes);
+    assert_int_equal(bytes[3 * PAGE_SIZE_4K], 0x11);
+    bytes[0] = 0x22;
+    assert_int_equal(kept[0], 0);
+    kept[1] = 0x33;
+    assert_int_equal(bytes[1], 0);
+    assert_int_equal(pread(region_fd(&fixture, 0), &byte, 1, 0), 1);
+    assert_int_equal(byte, 0x22);
+    assert_int_equal(fcntl(region_fd(&fixture, 0), F_GET_SEALS), fcntl(first, F_GET_SEALS));
+    munmap(kept, 16 * PAGE_SIZE_4K);
+    close(first);
+    fixture_end(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create),      cmocka_unit_test(test_seals),
-        cmocka_unit_test(test_read_only),   cmocka_unit_test(test_late_object),
-        cmocka_unit_test(test_set_mem),     cmocka_unit_test(test_sub_page),
-        cmocka_unit_test(test_made_object), cmocka_unit_test(test_read_only_twice),
+        cmocka_unit_test(test_create),
+        cmocka_unit_test(test_seals),
+        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_late_object),
+        cmocka_unit_test(test_set_mem),
+        cmocka_unit_test(test_sub_page),
+        cmocka_unit_test(test_made_object),
+        cmocka_unit_test(test_read_only_twice),
+        cmocka_unit_test(test_each_client_has_its_own_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
