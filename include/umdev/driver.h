@@ -85,6 +85,8 @@ enum umdev_bar_flags {
     UMDEV_BAR_PREFETCH = 1 << 2, /* prefetchable */
     UMDEV_BAR_MEMORY = 1 << 3,   /* plain memory: umdev makes a memory object and maps it 1:1 */
     UMDEV_BAR_READONLY = 1 << 4, /* client writes are refused (EPERM); mappings are read-only */
+    /* See struct umdev_msix. */
+    UMDEV_BAR_MSIX_MAPPABLE = 1 << 5,
 };
 
 /*
@@ -102,9 +104,36 @@ struct umdev_bar {
     (&(const struct umdev_bar){.struct_size = sizeof(struct umdev_bar), __VA_ARGS__})
 
 /*
+ * A region beyond those of PCI, for what a client must know this kind of device to use: a firmware
+ * table, a host's setting, a side channel. Region UMDEV_NUM_REGIONS + its place in the array; the
+ * client finds it by type and subtype (VFIO's TYPE capability). It is no BAR: the guest does not
+ * see it by itself. It is answered like one: `regs`, the memory object, the driver's callbacks;
+ * umdev_region_set_size(), umdev_region_set_mem() and umdev_region_mem() take its index.
+ */
+struct umdev_extra_region {
+    uint32_t type; /* not 0: VFIO_REGION_TYPE_*, or VFIO_REGION_TYPE_PCI_VENDOR_TYPE | vendor ID */
+    uint32_t subtype;
+    uint64_t size;  /* any; a multiple of 4096 where it can be mapped. 0: set in create() */
+    uint32_t flags; /* UMDEV_BAR_MEMORY, UMDEV_BAR_READONLY */
+    const struct umdev_regs_desc *regs;
+};
+/* So many regions are all that clients (QEMU) put up with. */
+#define UMDEV_MAX_EXTRA_REGIONS (100 - UMDEV_NUM_REGIONS)
+/* In UMDEV_PCI(): the array, its length and the size of its members. */
+#define UMDEV_EXTRA_REGIONS(array)                                                                 \
+    .extra = (array), .nextra = sizeof(array) / sizeof((array)[0]),                                \
+    .extra_size = sizeof(struct umdev_extra_region)
+
+/*
  * MSI-X: `vectors` interrupts (0 to 2048; 0: no MSI-X). The table and the pending bits lie in BAR
  * `bar`; where the driver does not describe that BAR, umdev makes one of the right size. With
  * pba_offset 0 the pending bits follow the table, 8-byte aligned.
+ *
+ * Where the BAR is memory, the pages that the table and the pending bits touch always trap, unless
+ * the BAR has UMDEV_BAR_MSIX_MAPPABLE: then a client may map them, too, and is told so (VFIO's
+ * MSIX_MAPPABLE). What it does through that mapping happens to the memory object's bytes, which are
+ * not the table: masks and pending bits are only in trapped accesses. So it is for clients that
+ * keep the table themselves, as QEMU does, and pays where registers in those pages are used often.
  */
 struct umdev_msix {
     uint16_t vectors;
@@ -125,6 +154,17 @@ struct umdev_pci {
     bool pcie; /* a PCI Express endpoint with function-level reset, 4096 bytes of config space */
     uint64_t serial_number; /* 0: none; needs pcie */
     const struct umdev_bar *bar[UMDEV_NUM_BARS];
+    /*
+     * The body of a vendor-specific capability, read-only; umdev puts the header before it. It must
+     * stay there as long as the driver. Up to 181 bytes less what other capabilities take: with
+     * all of them 93. NULL and 0: none.
+     */
+    const void *vendor_cap;
+    size_t vendor_cap_size;
+    /* Device-specific regions, up to UMDEV_MAX_EXTRA_REGIONS: UMDEV_EXTRA_REGIONS(array). */
+    const struct umdev_extra_region *extra;
+    size_t nextra;
+    size_t extra_size; /* sizeof(struct umdev_extra_region) as the driver knew it */
 };
 #define UMDEV_PCI(...)                                                                             \
     (&(const struct umdev_pci){.struct_size = sizeof(struct umdev_pci), __VA_ARGS__})
@@ -326,19 +366,21 @@ UMDEV_API void *umdev_mem_ptr(struct umdev_mem *mem);
 UMDEV_API uint64_t umdev_mem_size(const struct umdev_mem *mem);
 
 /*
- * In create() only (EBUSY later): give a BAR another size than described (a power of two), and back
- * a BAR with `mem` from `mem_offset` on (4096-aligned, the BAR's size must fit: EINVAL). The client
- * maps the areas; without areas the whole BAR. Outside them accesses trap. An area is aligned to
+ * In create() only (EBUSY later): give a BAR another size than described (a power of two; an extra
+ * region: any but 0), and back a region with `mem` from `mem_offset` on (4096-aligned, the region's
+ * size must fit: EINVAL). The client maps the areas; without areas the whole region, if it is whole
+ * pages. Outside them accesses trap. An area is aligned to
  * 4096 in offset and size and they don't overlap (EINVAL); they are copied. `mem` must be the
- * device's own, and the BAR's answers not registers (EINVAL). Pages with the MSI-X table or pending
- * bits always trap. An object behind a UMDEV_BAR_READONLY BAR can be behind other such BARs only.
+ * device's own, and the region's answers not registers (EINVAL). Pages with the MSI-X table or
+ * pending bits trap (but see UMDEV_BAR_MSIX_MAPPABLE). An object behind a UMDEV_BAR_READONLY region
+ * can be behind other such regions only.
  */
 UMDEV_API int umdev_region_set_size(struct umdev_device *dev, unsigned region, uint64_t size);
 UMDEV_API int umdev_region_set_mem(struct umdev_device *dev, unsigned region, struct umdev_mem *mem,
                                    uint64_t mem_offset, const struct umdev_area *areas,
                                    size_t nareas);
 /*
- * The memory object behind a BAR: the driver's, or the one that umdev made for UMDEV_BAR_MEMORY
+ * The memory object behind a region: the driver's, or the one that umdev made for UMDEV_BAR_MEMORY
  * (a new one after umdev_region_set_size()). NULL: none.
  */
 UMDEV_API struct umdev_mem *umdev_region_mem(struct umdev_device *dev, unsigned region);

@@ -250,7 +250,7 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config)
     int ret = 0;
 
     atomic_fetch_add_explicit(&dev->counters.resets, 1, memory_order_relaxed);
-    for (unsigned i = 0; i < UMDEV_NUM_BARS; i++)
+    for (unsigned i = 0; i < dev->nregions; i++)
         if (dev->regions[i].file.regs)
             regs_file_reset(&dev->regions[i].file);
     if (dev->driver->reset)
@@ -276,9 +276,8 @@ int device_reset(struct umdev_device *dev)
 
 void device_get_info(const struct umdev_device *dev, struct device_info *info)
 {
-    (void)dev;
     info->flags = VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI;
-    info->num_regions = UMDEV_NUM_REGIONS;
+    info->num_regions = dev->nregions;
     info->num_irqs = UMDEV_NUM_IRQS;
 }
 

@@ -2,9 +2,10 @@
 /*
  * One device as VFIO sees it: info, regions, interrupts, DMA, reset.
  *
- * Data model. A device has UMDEV_NUM_REGIONS regions: six BARs, ROM and VGA (never there), and the
- * config space. A region is answered, in this order, by the MSI-X table, the register file, the
- * memory object's areas, the driver. The device owns its memory objects, interrupts and iommu.
+ * Data model. A device has UMDEV_NUM_REGIONS regions, six BARs, ROM and VGA (never there), and the
+ * config space, and behind them the device-specific ones its driver describes. A region is
+ * answered, in this order, by the MSI-X table, the register file, the memory object's areas, the
+ * driver. The device owns its memory objects, interrupts and iommu.
  *
  * Locks. `call_lock` is held around every driver callback of a serialised device and never while
  * anything waits for the client; a parallel device takes it for create, open, close, reset, remove
@@ -72,8 +73,10 @@ struct device_region_info {
     int fd;                         /* −1: can't be mapped; the device's */
     const struct umdev_area *areas; /* NULL: the whole region; the device's */
     size_t nareas;
-    bool has_msix_table; /* the MSI-X table lies in it: VFIO's MSIX_MAPPABLE if it can be mapped
-                            over */
+    bool has_msix_table; /* the MSI-X table lies in it */
+    bool msix_mappable;  /* and its pages can be mapped like the others */
+    bool has_type;       /* device-specific: these are for the client to know it by */
+    uint32_t type, subtype;
 };
 /* EINVAL: index out of range. Fixed after creation; any thread. */
 int device_get_region(const struct umdev_device *dev, unsigned region,

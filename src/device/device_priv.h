@@ -29,14 +29,17 @@
 /* How long an unmap waits for the windows that a driver holds: driver.h promises ten seconds. */
 #define DEVICE_UNMAP_TIMEOUT_MS 10000
 
-#define REGION_NAME_SIZE 16
+#define REGION_NAME_SIZE 24
 
 struct region {
     uint64_t size;  /* 0: not there */
     uint32_t flags; /* enum umdev_bar_flags */
-    bool described; /* a BAR of the driver's */
+    bool described; /* the driver's */
     bool made;      /* a BAR of umdev's own, for MSI-X */
+    bool has_type;  /* device-specific */
+    uint32_t type, subtype;
 
+    const struct umdev_regs_desc *regs; /* NULL: none */
     struct regs_file file;
 
     struct umdev_mem *mem; /* NULL: none */
@@ -78,8 +81,9 @@ struct umdev_device {
     char uuid[UMDEV_UUID_STR_SIZE];
     void *priv;
 
-    struct umdev_pci pci; /* complete, but for `bar`, of which regions has all */
-    struct region regions[UMDEV_NUM_REGIONS];
+    struct umdev_pci pci;   /* complete, but for `bar` and `extra`, of which regions has all */
+    struct region *regions; /* the PCI ones, then the device-specific ones */
+    unsigned nregions;
     struct msix_place msix;
     struct msix_table *msix_table; /* NULL: no MSI-X */
     struct irqs *irqs;
@@ -139,10 +143,10 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config);
 int regions_setup(struct umdev_device *dev, struct umdev_error *error);
 int regions_finish(struct umdev_device *dev, struct umdev_error *error);
 void regions_fini(struct umdev_device *dev);
-/* "BAR0", "config", for messages. */
+/* "BAR0", "config", "region 9", for messages. */
 void region_name(unsigned index, char name[REGION_NAME_SIZE]);
 
-/* pci_setup.c: dev->pci, dev->msix and the BARs' sizes and flags; the config space and its ops. */
+/* pci_setup.c: dev->pci, dev->msix and dev->regions as described; the config space and its ops. */
 int pci_setup(struct umdev_device *dev, struct umdev_error *error);
 int pci_finish(struct umdev_device *dev, struct umdev_error *error);
 /* After a write to the config space, or its reset: do what it asked for. */

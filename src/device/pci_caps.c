@@ -7,6 +7,7 @@
 #include "device/pci_space.h"
 
 #include <linux/pci_regs.h>
+#include <string.h>
 
 /* Set aside for experiments by their owner, so that a driver without an identity has one. */
 #define DEFAULT_VENDOR 0x1af4
@@ -18,7 +19,14 @@ enum {
     MSI_64_SIZE = 14,
     MSIX_SIZE = 12,
     EXPRESS_V2_SIZE = 60,
+    VENDOR_HEADER_SIZE = 3,
 };
+
+/* Capabilities start at multiples of 4. */
+static unsigned align_up4(unsigned size)
+{
+    return (unsigned)align_down(size + 3, 4);
+}
 
 /* A little-endian field: what it is after a reset, and which bits a write changes. */
 static void put_field(struct pci_config *config, unsigned offset, unsigned size, uint32_t value,
@@ -106,7 +114,7 @@ static unsigned cap_add(struct pci_config *config, struct cap_list *list, uint8_
     put_field(config, list->link, 1, offset, 0);
     put_field(config, offset, 1, id, 0);
     list->link = offset + PCI_CAP_LIST_NEXT;
-    list->next = (unsigned)align_down(offset + size + 3, 4);
+    list->next = offset + align_up4(size);
     return offset;
 }
 
@@ -192,6 +200,30 @@ static void build_express(struct pci_config *config, struct cap_list *list)
     put_field(config, cap + PCI_EXP_LNKCTL2, 2, SPEED, PCI_EXP_LNKCTL2_TLS);
 }
 
+/* ID, next, length of all, and then what only the vendor's driver understands. */
+static void build_vendor(struct pci_config *config, struct cap_list *list,
+                         const struct umdev_pci *pci)
+{
+    unsigned size = VENDOR_HEADER_SIZE + (unsigned)pci->vendor_cap_size;
+    unsigned cap = cap_add(config, list, PCI_CAP_ID_VNDR, size);
+
+    put_field(config, cap + PCI_CAP_FLAGS, 1, size, 0);
+    memcpy(config->initial + cap + VENDOR_HEADER_SIZE, pci->vendor_cap, pci->vendor_cap_size);
+}
+
+size_t pci_vendor_cap_max(const struct umdev_pci *pci)
+{
+    unsigned used = PCI_STD_HEADER_SIZEOF + PM_SIZE;
+
+    if (pci->msi_vectors)
+        used += align_up4(MSI_64_SIZE);
+    if (pci->msix.vectors)
+        used += MSIX_SIZE;
+    if (pci->pcie)
+        used += EXPRESS_V2_SIZE;
+    return PCI_CFG_SPACE_SIZE - used - VENDOR_HEADER_SIZE;
+}
+
 /* The first, and only, extended capability; without it the dword at 0x100 stays 0: none. */
 static void build_serial_number(struct pci_config *config, uint64_t serial)
 {
@@ -213,6 +245,8 @@ void pci_caps_build(struct pci_config *config, const struct umdev_pci *pci,
         build_msix(config, &list, &pci->msix);
     if (pci->pcie)
         build_express(config, &list);
+    if (pci->vendor_cap_size)
+        build_vendor(config, &list, pci);
     if (pci->serial_number)
         build_serial_number(config, pci->serial_number);
 }

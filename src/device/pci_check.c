@@ -159,6 +159,21 @@ static int check_msix(const struct umdev_msix *msix,
     return 0;
 }
 
+static int check_vendor_cap(const struct umdev_pci *pci, struct umdev_error *error)
+{
+    size_t max = pci_vendor_cap_max(pci);
+
+    if (pci->vendor_cap_size > 0 && !pci->vendor_cap)
+        return error_set(error, EINVAL, "a vendor capability of %zu bytes, but no bytes",
+                         pci->vendor_cap_size);
+    if (pci->vendor_cap_size > max)
+        return error_set(error, EINVAL,
+                         "a vendor capability of %zu bytes is too long; beside this device's other "
+                         "capabilities at most %zu",
+                         pci->vendor_cap_size, max);
+    return 0;
+}
+
 int pci_check(const struct umdev_pci *pci, const struct pci_config_bar bars[UMDEV_NUM_BARS],
               struct umdev_error *error)
 {
@@ -168,5 +183,7 @@ int pci_check(const struct umdev_pci *pci, const struct pci_config_bar bars[UMDE
         ret = check_bars(bars, error);
     if (!ret)
         ret = check_msix(&pci->msix, bars, error);
+    if (!ret)
+        ret = check_vendor_cap(pci, error);
     return ret;
 }

@@ -9,8 +9,8 @@
  * function-level reset, or else command register and then MSI-X control where they changed.
  *
  * Layout: type 0 header; capabilities from 0x40 up, linked in the order PM, MSI (64-bit, no
- * masking), MSI-X, PCIe (version 2 endpoint); extended capabilities from 0x100 (device serial
- * number).
+ * masking), MSI-X, PCIe (version 2 endpoint), vendor-specific; extended capabilities from 0x100
+ * (device serial number).
  *
  * Nothing here locks: the caller lets reads, writes and resets of one space not overlap.
  * pci_config_command() alone may be called at any time by any thread.
@@ -46,8 +46,8 @@ struct pci_config_bar {
  * by the caller from `error`): sizes that are no power of two or too small, a 64-bit BAR in the
  * last place or over another, an I/O BAR that is too large, MSI-X table or pending bits outside
  * their BAR or over each other, odd MSI counts, a class code over 24 bits, a pin over 4, a serial
- * number without pcie, vendor 0xffff. Vendor and device both 0 become 1af4:10f0, which their owner
- * set aside for experiments. `ops` is copied. ENOMEM.
+ * number without pcie, vendor 0xffff, a vendor capability that does not fit. Vendor and device both
+ * 0 become 1af4:10f0, which their owner set aside for experiments. `ops` is copied. ENOMEM.
  */
 int pci_config_new(const struct umdev_pci *pci, const struct pci_config_bar bars[UMDEV_NUM_BARS],
                    const struct pci_config_ops *ops, void *opaque, struct pci_config **config,

@@ -13,8 +13,8 @@
 static int bar_take(struct umdev_device *dev, unsigned index, const struct umdev_bar *from,
                     struct umdev_error *error)
 {
-    const uint32_t known =
-        UMDEV_BAR_IO | UMDEV_BAR_64BIT | UMDEV_BAR_PREFETCH | UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY;
+    const uint32_t known = UMDEV_BAR_IO | UMDEV_BAR_64BIT | UMDEV_BAR_PREFETCH | UMDEV_BAR_MEMORY |
+                           UMDEV_BAR_READONLY | UMDEV_BAR_MSIX_MAPPABLE;
     struct region *region = &dev->regions[index];
     struct umdev_bar bar = {0};
 
@@ -34,6 +34,68 @@ static int bar_take(struct umdev_device *dev, unsigned index, const struct umdev
     region->described = true;
     region->size = bar.size;
     region->flags = bar.flags;
+    region->regs = bar.regs;
+    return 0;
+}
+
+static int extra_take(struct umdev_device *dev, unsigned index,
+                      const struct umdev_extra_region *extra, struct umdev_error *error)
+{
+    const uint32_t known = UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY;
+    struct region *region = &dev->regions[index];
+
+    if (extra->type == 0)
+        return error_set(error, EINVAL,
+                         "region %u: 0 is no type: a client could not tell what it is for", index);
+    if (extra->flags & ~known)
+        return error_set(error, EINVAL,
+                         "region %u: flags 0x%" PRIx32 " are not for it: it can be plain memory "
+                         "and read-only",
+                         index, extra->flags & ~known);
+    if (extra->flags & UMDEV_BAR_MEMORY && extra->regs)
+        return error_set(error, EINVAL, "region %u: plain memory can't be registers", index);
+    region->described = true;
+    region->has_type = true;
+    region->type = extra->type;
+    region->subtype = extra->subtype;
+    region->size = extra->size;
+    region->flags = extra->flags;
+    region->regs = extra->regs;
+    return 0;
+}
+
+/* Each as far as its driver knew it; the rest is zero. */
+static int extras_take(struct umdev_device *dev, struct umdev_error *error)
+{
+    const struct umdev_pci *pci = &dev->pci;
+    int ret = 0;
+
+    for (unsigned i = 0; i < pci->nextra && ret == 0; i++) {
+        struct umdev_extra_region extra = {0};
+
+        memcpy(&extra, (const uint8_t *)pci->extra + i * pci->extra_size,
+               MIN(pci->extra_size, sizeof(extra)));
+        ret = extra_take(dev, UMDEV_NUM_REGIONS + i, &extra, error);
+    }
+    return ret;
+}
+
+static int regions_alloc(struct umdev_device *dev, struct umdev_error *error)
+{
+    const struct umdev_pci *pci = &dev->pci;
+
+    if (pci->nextra > UMDEV_MAX_EXTRA_REGIONS)
+        return error_set(error, EINVAL, "%zu extra regions are too many; at most %d", pci->nextra,
+                         UMDEV_MAX_EXTRA_REGIONS);
+    if (pci->nextra > 0 && (!pci->extra || pci->extra_size == 0))
+        return error_set(error, EINVAL,
+                         "%zu extra regions, but no array: describe them with "
+                         "UMDEV_EXTRA_REGIONS()",
+                         pci->nextra);
+    dev->regions = calloc(UMDEV_NUM_REGIONS + pci->nextra, sizeof(*dev->regions));
+    if (!dev->regions)
+        return error_set(error, ENOMEM, "out of memory for the regions");
+    dev->nregions = UMDEV_NUM_REGIONS + (unsigned)pci->nextra;
     return 0;
 }
 
@@ -92,12 +154,17 @@ int pci_setup(struct umdev_device *dev, struct umdev_error *error)
         return error_set(error, EINVAL, "pci.struct_size is 0: describe it with UMDEV_PCI()");
     memcpy(&dev->pci, from, MIN(from->struct_size, sizeof(dev->pci)));
     dev->pci.struct_size = sizeof(dev->pci);
+    ret = regions_alloc(dev, error);
+    if (ret < 0)
+        return ret;
     for (unsigned i = 0; i < UMDEV_NUM_BARS; i++) {
         ret = dev->pci.bar[i] ? bar_take(dev, i, dev->pci.bar[i], error) : 0;
         if (ret < 0)
             return ret;
     }
-    ret = interrupts_check(&dev->pci, error);
+    ret = extras_take(dev, error);
+    if (ret == 0)
+        ret = interrupts_check(&dev->pci, error);
     if (ret < 0)
         return ret;
     msix_place_set(dev);

@@ -30,6 +30,9 @@ int pci_check(const struct umdev_pci *pci, const struct pci_config_bar bars[UMDE
 void pci_caps_build(struct pci_config *config, const struct umdev_pci *pci,
                     const struct pci_config_bar bars[UMDEV_NUM_BARS]);
 
+/* The bytes left for the body of a vendor-specific capability, beside the others `pci` has. */
+size_t pci_vendor_cap_max(const struct umdev_pci *pci);
+
 /* Where MSI-X's two structures lie in their BAR, pba_offset 0 replaced by what it stands for. */
 struct pci_msix_layout {
     uint64_t table_offset, table_size;

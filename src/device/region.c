@@ -148,7 +148,7 @@ static int piece_write(struct umdev_device *dev, unsigned index, enum answerer a
 
 static int access_check(const struct umdev_device *dev, unsigned index, uint64_t offset, size_t len)
 {
-    if (index >= UMDEV_NUM_REGIONS || !span_fits(offset, len, dev->regions[index].size))
+    if (index >= dev->nregions || !span_fits(offset, len, dev->regions[index].size))
         return -EINVAL;
     return 0;
 }

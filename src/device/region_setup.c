@@ -8,13 +8,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* A BAR described by a driver that knows of register files. */
-#define BAR_SIZE_WITH_REGS (offsetof(struct umdev_bar, regs) + sizeof(const void *))
-
 void region_name(unsigned index, char name[REGION_NAME_SIZE])
 {
     if (index < UMDEV_NUM_BARS)
         snprintf(name, REGION_NAME_SIZE, "BAR%u", index);
+    else if (index >= UMDEV_NUM_REGIONS)
+        snprintf(name, REGION_NAME_SIZE, "region %u", index);
     else
         snprintf(name, REGION_NAME_SIZE, "%s",
                  index == UMDEV_REGION_ROM      ? "ROM"
@@ -24,11 +23,11 @@ void region_name(unsigned index, char name[REGION_NAME_SIZE])
 
 /* ------------------------------------------------------------------ from the description */
 
-static int region_make_regs(struct umdev_device *dev, unsigned index,
-                            const struct umdev_regs_desc *desc, struct umdev_error *error)
+static int region_make_regs(struct umdev_device *dev, unsigned index, struct umdev_error *error)
 {
     struct region *region = &dev->regions[index];
-    char name[REGION_NAME_SIZE];
+    const struct umdev_regs_desc *desc = region->regs;
+    char name[REGION_NAME_SIZE], other[REGION_NAME_SIZE];
     struct umdev_regs *regs;
 
     region_name(index, name);
@@ -37,9 +36,12 @@ static int region_make_regs(struct umdev_device *dev, unsigned index,
         return error_set(error, EINVAL, "%s: registers at offset %zu are not inside priv_size %zu",
                          name, desc->priv_offset, dev->driver->priv_size);
     regs = (struct umdev_regs *)(void *)((uint8_t *)dev->priv + desc->priv_offset);
-    for (unsigned i = 0; i < index; i++)
-        if (dev->regions[i].file.regs == regs)
-            return error_set(error, EINVAL, "%s: its registers are BAR%u's already", name, i);
+    for (unsigned i = 0; i < index; i++) {
+        if (dev->regions[i].file.regs != regs)
+            continue;
+        region_name(i, other);
+        return error_set(error, EINVAL, "%s: its registers are %s's already", name, other);
+    }
     return regs_file_init(&region->file, regs, desc, region->size, name, error);
 }
 
@@ -56,7 +58,8 @@ static int region_make_mem(struct umdev_device *dev, unsigned index, uint64_t si
     ret = mem_list_add(&dev->mems, name, size, &mem);
     if (ret == -EINVAL)
         return error_set(error, EINVAL,
-                         "%s: memory of 0x%" PRIx64 " bytes can't be mapped: 4096 is the least",
+                         "%s: memory of 0x%" PRIx64 " bytes can't be mapped: it must be a "
+                         "multiple of 4096",
                          name, size);
     if (ret < 0)
         return error_set(error, -ret, "%s: can't make memory of 0x%" PRIx64 " bytes: %s", name,
@@ -70,19 +73,14 @@ static int region_make_mem(struct umdev_device *dev, unsigned index, uint64_t si
 
 int regions_setup(struct umdev_device *dev, struct umdev_error *error)
 {
-    for (unsigned i = 0; i < UMDEV_NUM_BARS; i++) {
-        const struct umdev_bar *bar = dev->pci.bar[i];
-        const struct umdev_regs_desc *regs = NULL;
+    for (unsigned i = 0; i < dev->nregions; i++) {
+        const struct region *region = &dev->regions[i];
         int ret = 0;
 
-        if (!bar)
-            continue;
-        if (bar->struct_size >= BAR_SIZE_WITH_REGS)
-            regs = bar->regs;
-        if (regs)
-            ret = region_make_regs(dev, i, regs, error);
-        else if (dev->regions[i].flags & UMDEV_BAR_MEMORY && dev->regions[i].size > 0)
-            ret = region_make_mem(dev, i, dev->regions[i].size, error);
+        if (region->regs)
+            ret = region_make_regs(dev, i, error);
+        else if (region->flags & UMDEV_BAR_MEMORY && region->size > 0)
+            ret = region_make_mem(dev, i, region->size, error);
         if (ret < 0)
             return ret;
     }
@@ -91,11 +89,12 @@ int regions_setup(struct umdev_device *dev, struct umdev_error *error)
 
 void regions_fini(struct umdev_device *dev)
 {
-    for (unsigned i = 0; i < UMDEV_NUM_REGIONS; i++) {
+    for (unsigned i = 0; i < dev->nregions; i++) {
         regs_file_fini(&dev->regions[i].file);
         free(dev->regions[i].backed);
         free(dev->regions[i].mappable);
     }
+    free(dev->regions);
 }
 
 /* ------------------------------------------------------------------ from create() */
@@ -143,6 +142,12 @@ static int areas_copy(const struct umdev_area *areas, size_t nareas, struct umde
     return 0;
 }
 
+/* A BAR decodes an address: only powers of two will do. */
+static bool region_size_is_possible(const struct region *region, uint64_t size)
+{
+    return region->has_type ? size > 0 : is_power_of_two(size);
+}
+
 int umdev_region_set_size(struct umdev_device *dev, unsigned index, uint64_t size)
 {
     struct umdev_error error = {{0}};
@@ -152,7 +157,8 @@ int umdev_region_set_size(struct umdev_device *dev, unsigned index, uint64_t siz
 
     if (!dev->creating)
         return -EBUSY;
-    if (index >= UMDEV_NUM_BARS || !dev->regions[index].described || !is_power_of_two(size))
+    if (index >= dev->nregions || !dev->regions[index].described ||
+        !region_size_is_possible(&dev->regions[index], size))
         return -EINVAL;
     region = &dev->regions[index];
     region_name(index, name);
@@ -179,7 +185,7 @@ int umdev_region_set_mem(struct umdev_device *dev, unsigned index, struct umdev_
 
     if (!dev->creating)
         return -EBUSY;
-    if (index >= UMDEV_NUM_BARS || !dev->regions[index].described || !mem)
+    if (index >= dev->nregions || !dev->regions[index].described || !mem)
         return -EINVAL;
     region = &dev->regions[index];
     /* Another device's object would let this client reach that device's pages. */
@@ -207,7 +213,7 @@ int umdev_region_set_mem(struct umdev_device *dev, unsigned index, struct umdev_
 
 struct umdev_mem *umdev_region_mem(struct umdev_device *dev, unsigned index)
 {
-    return index < UMDEV_NUM_BARS ? dev->regions[index].mem : NULL;
+    return index < dev->nregions ? dev->regions[index].mem : NULL;
 }
 
 /* ------------------------------------------------------------------ after create() */
@@ -223,36 +229,48 @@ static bool region_is_answered(const struct umdev_device *dev, unsigned index)
 static int region_check(const struct umdev_device *dev, unsigned index, struct umdev_error *error)
 {
     const struct region *region = &dev->regions[index];
+    bool has_msix = dev->msix.vectors && dev->msix.bar == index;
+    char name[REGION_NAME_SIZE];
 
     if (!region->described)
         return 0;
+    region_name(index, name);
     if (region->size == 0)
-        return error_set(error, EINVAL, "BAR%u: it has no size: describe one or set it in create()",
-                         index);
+        return error_set(error, EINVAL, "%s: it has no size: describe one or set it in create()",
+                         name);
     if (!region_is_answered(dev, index))
         return error_set(error, EINVAL,
-                         "BAR%u: nobody answers for it: give it registers, memory, or the driver a "
+                         "%s: nobody answers for it: give it registers, memory, or the driver a "
                          "read or write callback",
-                         index);
-    if (region->flags & UMDEV_BAR_READONLY && dev->msix.vectors && dev->msix.bar == index)
-        return error_set(error, EINVAL, "BAR%u: the MSI-X table can't lie in a read-only BAR",
-                         index);
+                         name);
+    if (region->flags & UMDEV_BAR_READONLY && has_msix)
+        return error_set(error, EINVAL, "%s: the MSI-X table can't lie in a read-only BAR", name);
+    if (region->flags & UMDEV_BAR_MSIX_MAPPABLE && !(has_msix && region->mem))
+        return error_set(error, EINVAL,
+                         "%s: UMDEV_BAR_MSIX_MAPPABLE is for a memory BAR that the MSI-X table "
+                         "lies in",
+                         name);
     return 0;
 }
 
-/* An object is the client's to write, or not: not both, in two BARs. */
+/* An object is the client's to write, or not: not both, in two regions. */
 static int regions_set_read_only(struct umdev_device *dev, struct umdev_error *error)
 {
-    for (unsigned i = 0; i < UMDEV_NUM_BARS; i++)
+    char name[REGION_NAME_SIZE];
+
+    for (unsigned i = 0; i < dev->nregions; i++)
         if (dev->regions[i].mem && dev->regions[i].flags & UMDEV_BAR_READONLY)
             dev->regions[i].mem->read_only = true;
-    for (unsigned i = 0; i < UMDEV_NUM_BARS; i++)
-        if (dev->regions[i].mem && dev->regions[i].mem->read_only &&
-            !(dev->regions[i].flags & UMDEV_BAR_READONLY))
-            return error_set(error, EINVAL,
-                             "BAR%u: its memory is also that of a read-only BAR, where the client "
-                             "must not write",
-                             i);
+    for (unsigned i = 0; i < dev->nregions; i++) {
+        if (!dev->regions[i].mem || !dev->regions[i].mem->read_only ||
+            dev->regions[i].flags & UMDEV_BAR_READONLY)
+            continue;
+        region_name(i, name);
+        return error_set(error, EINVAL,
+                         "%s: its memory is also that of a read-only region, where the client "
+                         "must not write",
+                         name);
+    }
     return 0;
 }
 
@@ -289,20 +307,22 @@ static int region_set_mappable(struct umdev_device *dev, unsigned index, struct 
 {
     const struct umdev_area whole = {0, dev->regions[index].size};
     struct region *region = &dev->regions[index];
-    bool has_msix = dev->msix.vectors && dev->msix.bar == index;
+    bool keep_msix =
+        dev->msix.vectors && dev->msix.bar == index && !(region->flags & UMDEV_BAR_MSIX_MAPPABLE);
     const struct umdev_area *from = region->nbacked ? region->backed : &whole;
     size_t count = region->nbacked ? region->nbacked : 1;
 
-    if (!region->mem || region->size < PAGE_SIZE_4K)
+    /* The rest of a last page that is the region's in part would go with it. */
+    if (!region->mem || (!region->nbacked && !is_aligned(region->size, PAGE_SIZE_4K)))
         return 0;
     region->can_map = true;
-    if (!region->nbacked && !has_msix)
+    if (!region->nbacked && !keep_msix)
         return 0;
     region->mappable = calloc(count + 2, sizeof(*region->mappable));
     if (!region->mappable)
-        return error_set(error, ENOMEM, "BAR%u: out of memory for %zu areas", index, count);
+        return error_set(error, ENOMEM, "region %u: out of memory for %zu areas", index, count);
     memcpy(region->mappable, from, count * sizeof(*from));
-    if (has_msix) {
+    if (keep_msix) {
         count = areas_subtract(region->mappable, count, dev->msix.table);
         count = areas_subtract(region->mappable, count, dev->msix.pba);
     }
@@ -315,14 +335,14 @@ int regions_finish(struct umdev_device *dev, struct umdev_error *error)
 {
     int ret = 0;
 
-    for (unsigned i = 0; ret == 0 && i < UMDEV_NUM_BARS; i++) {
+    for (unsigned i = 0; ret == 0 && i < dev->nregions; i++) {
         ret = region_check(dev, i, error);
         if (ret == 0)
             ret = region_set_mappable(dev, i, error);
         if (ret == 0 && dev->regions[i].file.regs) {
             ret = regs_file_save(&dev->regions[i].file);
             if (ret < 0)
-                error_set(error, -ret, "BAR%u: out of memory for its registers", i);
+                error_set(error, -ret, "region %u: out of memory for its registers", i);
         }
     }
     if (ret == 0)
@@ -340,16 +360,23 @@ int device_get_region(const struct umdev_device *dev, unsigned index,
 {
     const struct region *region;
 
-    if (index >= UMDEV_NUM_REGIONS)
+    if (index >= dev->nregions)
         return -EINVAL;
     region = &dev->regions[index];
-    *info = (struct device_region_info){.size = region->size, .fd = -1};
+    *info = (struct device_region_info){
+        .size = region->size,
+        .fd = -1,
+        .has_type = region->has_type,
+        .type = region->type,
+        .subtype = region->subtype,
+    };
     if (region->size == 0)
         return 0;
     info->flags = VFIO_REGION_INFO_FLAG_READ;
     if (!(region->flags & UMDEV_BAR_READONLY))
         info->flags |= VFIO_REGION_INFO_FLAG_WRITE;
     info->has_msix_table = dev->msix.vectors && dev->msix.bar == index;
+    info->msix_mappable = region->flags & UMDEV_BAR_MSIX_MAPPABLE;
     if (region->can_map) {
         info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
         info->fd = region->mem->fd;

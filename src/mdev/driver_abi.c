@@ -17,7 +17,8 @@
 NO_PADDING(struct umdev_driver, screenshot);
 NO_PADDING(struct umdev_type, data);
 NO_PADDING(struct umdev_param, max);
-NO_PADDING(struct umdev_pci, bar);
+NO_PADDING(struct umdev_pci, extra_size);
+NO_PADDING(struct umdev_extra_region, regs); /* NOLINT(bugprone-sizeof-expression): likewise */
 NO_PADDING(struct umdev_bar, regs); /* NOLINT(bugprone-sizeof-expression): a pointer is meant */
 NO_PADDING(struct umdev_reg_hook, write);
 
@@ -163,6 +164,30 @@ static int adopt_bar(struct adopted_driver *adopted, const struct umdev_bar **ba
     return copy->regs ? adopt_regs(adopted, &copy->regs, error) : 0;
 }
 
+static int adopt_extra(struct adopted_driver *adopted, struct umdev_pci *pci,
+                       struct umdev_error *error)
+{
+    const struct layout layout = {
+        .what = "struct umdev_extra_region",
+        .theirs = pci->extra_size,
+        .ours = sizeof(struct umdev_extra_region),
+        .least = MEMBER_END(struct umdev_extra_region, size),
+        .say_size = "UMDEV_EXTRA_REGIONS()",
+    };
+    struct umdev_extra_region *copy = NULL;
+    void *array = NULL;
+    int ret = copy_array(adopted, &layout, pci->extra, pci->nextra, &array, error);
+
+    copy = array;
+    for (size_t i = 0; !ret && i < pci->nextra; i++) {
+        if (copy[i].regs)
+            ret = adopt_regs(adopted, &copy[i].regs, error);
+    }
+    pci->extra = copy;
+    pci->extra_size = sizeof(*copy);
+    return ret;
+}
+
 static int adopt_pci(struct adopted_driver *adopted, const struct umdev_pci **pci,
                      struct umdev_error *error)
 {
@@ -186,7 +211,7 @@ static int adopt_pci(struct adopted_driver *adopted, const struct umdev_pci **pc
         if (copy->bar[i])
             ret = adopt_bar(adopted, &copy->bar[i], error);
     }
-    return ret;
+    return ret ? ret : adopt_extra(adopted, copy, error);
 }
 
 static int adopt_types(struct adopted_driver *adopted, struct umdev_error *error)

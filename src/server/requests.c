@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "server/region_caps.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -86,28 +87,11 @@ static int request_get_info(struct request *request)
     return 0;
 }
 
-/* The sparse mmap capability at the reply's end. Returns its size. */
-static size_t region_info_put_areas(uint8_t *body, size_t offset,
-                                    const struct device_region_info *info)
-{
-    struct wire_cap_sparse_mmap *cap = (struct wire_cap_sparse_mmap *)(body + offset);
-
-    *cap = (struct wire_cap_sparse_mmap){
-        .header = {.id = WIRE_CAP_SPARSE_MMAP, .version = 1},
-        .nr_areas = (uint32_t)info->nareas,
-    };
-    for (size_t i = 0; i < info->nareas; i++) {
-        cap->areas[i].offset = info->areas[i].offset;
-        cap->areas[i].size = info->areas[i].size;
-    }
-    return sizeof(*cap) + info->nareas * sizeof(cap->areas[0]);
-}
-
 static int request_get_region_info(struct request *request)
 {
     struct device_region_info info;
     struct wire_region_info wire;
-    size_t full = sizeof(wire);
+    size_t full;
     int ret;
 
     memcpy(&wire, request->message->body, sizeof(wire));
@@ -116,8 +100,7 @@ static int request_get_region_info(struct request *request)
     ret = device_get_region(request->session->dev, wire.index, &info);
     if (ret)
         return ret;
-    if (info.areas)
-        full += sizeof(struct wire_cap_sparse_mmap) + info.nareas * sizeof(struct umdev_area);
+    full = sizeof(wire) + region_caps_size(&info);
     if (full > WIRE_MAX_DATA)
         return -E2BIG;
     /*
@@ -125,9 +108,9 @@ static int request_get_region_info(struct request *request)
      * capability flag, which some clients would follow to offset 0, and no fd, which would be lost.
      */
     if (wire.argsz >= full) {
-        if (info.areas) {
+        if (full > sizeof(wire)) {
             info.flags |= WIRE_REGION_FLAG_CAPS;
-            region_info_put_areas(request->reply->body, sizeof(wire), &info);
+            region_caps_put(request->reply->body, sizeof(wire), &info);
         }
         request->reply->fd = info.fd;
         request->reply->size = full;

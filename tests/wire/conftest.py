@@ -74,6 +74,7 @@ def _shared(**options):
 _testdev = _shared()
 _plaindev = _shared(driver="plaindev")
 _holddev = _shared(driver="holddev")
+_capsdev = _shared(driver="capsdev")
 _two_devices = _shared(devices=2)
 
 
@@ -110,6 +111,13 @@ def hold_client(request, _holddev):
     """A client of a device that holds windows into its memory."""
     with _holddev.checked(request) as server, server.negotiated() as client:
         testdev.enable_bus_master(client)
+        yield client
+
+
+@pytest.fixture
+def caps_client(request, _capsdev):
+    """A client of a device with device-specific regions and every capability."""
+    with _capsdev.checked(request) as server, server.negotiated() as client:
         yield client
 
 

@@ -13,7 +13,7 @@ FD_TRIGGER = vu.DATA_EVENTFD | vu.ACTION_TRIGGER
 
 COMMAND, STATUS, REVISION, HEADER_TYPE, BARS = 0x04, 0x06, 0x08, 0x0E, 0x10
 SUBSYSTEM, ROM_BASE, CAPABILITIES, INTERRUPT_LINE, INTERRUPT_PIN = 0x2C, 0x30, 0x34, 0x3C, 0x3D
-CAP_PM, CAP_MSI, CAP_PCIE, CAP_MSIX = 0x01, 0x05, 0x10, 0x11
+CAP_PM, CAP_MSI, CAP_VENDOR, CAP_PCIE, CAP_MSIX = 0x01, 0x05, 0x09, 0x10, 0x11
 STATUS_INTERRUPT, STATUS_CAPABILITIES = 1 << 3, 1 << 4
 INTX_DISABLE = 1 << 10
 
@@ -370,3 +370,29 @@ def test_beyond_its_end(client, offset, size):
 
 def test_beyond_the_end_of_conventional_pci(plain_client):
     plain_client.fails(errno.EINVAL, vu.REGION_READ, vu.region_body(vu.CONFIG, 256, 4))
+
+
+# ------------------------------------------------------------------ a vendor's capability
+
+
+def test_vendor_capability(caps_client):
+    """Behind PCI Express, its length with its header, its body as the driver gave it."""
+    found = capabilities(caps_client)
+    assert list(found) == [CAP_PM, CAP_MSIX, CAP_PCIE, CAP_VENDOR]
+    at = found[CAP_VENDOR]
+    assert get(caps_client, at + 2, 1) == 8
+    assert caps_client.read(vu.CONFIG, at + 3, 5) == b"umdev"
+
+
+def test_vendor_capability_is_read_only(caps_client):
+    at = capabilities(caps_client)[CAP_VENDOR]
+    before = caps_client.read(vu.CONFIG, at, 8)
+    for value in (b"\xff", b"\0"):
+        caps_client.write(vu.CONFIG, at, value * 8)
+        assert caps_client.read(vu.CONFIG, at, 8) == before
+    caps_client.reset()
+    assert caps_client.read(vu.CONFIG, at, 8) == before
+
+
+def test_no_vendor_capability(client):
+    assert CAP_VENDOR not in capabilities(client)

@@ -77,6 +77,8 @@ static const struct umdev_pci full_pci = {
     .msix = {.vectors = 100, .bar = 5, .table_offset = 0x1000, .pba_offset = 0x800},
     .pcie = true,
     .serial_number = 0x1122334455667788,
+    .vendor_cap = "\x11\x22\x33\x44\x55\x66",
+    .vendor_cap_size = 6,
 };
 static const struct pci_config_bar full_bars[UMDEV_NUM_BARS] = {
     {.size = 0x10000},

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 struct card {
-    struct umdev_regs regs, others;
+    struct umdev_regs regs, others, extra;
     void *table; /* what create() takes, remove() gives back */
 };
 
@@ -52,6 +52,11 @@ static int card_open(struct umdev_device *dev)
 
 static const struct umdev_reg_hook hooks[] = {{.offset = 0, .reset_value = 1}, {.offset = 8}};
 
+static const struct umdev_extra_region extra[] = {
+    {1, 1, 100, 0, UMDEV_REGS(struct card, extra, hooks)},
+    {1, 2, 0x2000, UMDEV_BAR_MEMORY, NULL},
+};
+
 static const struct umdev_driver driver = {
     .struct_size = sizeof(struct umdev_driver),
     .name = "card",
@@ -65,7 +70,8 @@ static const struct umdev_driver driver = {
                   .bar[1] = UMDEV_BAR(.size = 64, .regs = UMDEV_REGS(struct card, others, hooks)),
                   .bar[2] = UMDEV_BAR(.size = 0x4000), .bar[3] = NULL,
                   .bar[4] =
-                      UMDEV_BAR(.size = 0x1000, .flags = UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY)),
+                      UMDEV_BAR(.size = 0x1000, .flags = UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY),
+                  UMDEV_EXTRA_REGIONS(extra)),
 };
 
 static int make(void *opaque)
@@ -92,7 +98,7 @@ static void test_new(void **state)
     struct fixture fixture;
 
     (void)state;
-    /* device, priv, 2 × 2 register files, memory, irqs … */
+    /* device, regions, priv, 3 × 2 register files, memory, irqs … */
     assert_true(failnth_run(make, unmake, &fixture) > 20);
 }
 

@@ -33,6 +33,9 @@ static const struct refused refused[] = {
     {{.msi_vectors = 64}, {{0}}, "64 MSI|32"},
     {{.serial_number = 0x77}, {{0}}, "0x77|pcie"},
 
+    {{.vendor_cap_size = 1}, {{0}}, "1 bytes|no bytes"},
+    {{.vendor_cap = "", .vendor_cap_size = SIZE_MAX}, {{0}}, "too long|181"},
+
     /* BARs */
     {{0}, {{.size = 4097}}, "BAR0|0x1001|power of two"},
     {{0}, {{0}, {.size = UINT64_MAX}}, "BAR1|power of two"},
@@ -137,6 +140,47 @@ static void test_accepted(void **state)
     }
 }
 
+/* A vendor's capability fills what the others leave of 256 bytes, to the last; not a byte more. */
+static void test_room_for_the_vendor(void **state)
+{
+    static const struct {
+        struct umdev_pci pci;
+        size_t room;
+    } cases[] = {
+        {{0}, 181},
+        {{.msi_vectors = 1}, 165},
+        {{.msix = {.vectors = 1}}, 169},
+        {{.pcie = true}, 121},
+        {{.msi_vectors = 1, .msix = {.vectors = 1}, .pcie = true}, 93},
+    };
+    const struct pci_config_bar bars[UMDEV_NUM_BARS] = {{.size = 4096}};
+    uint8_t body[182];
+
+    (void)state;
+    memset(body, 0xa5, sizeof(body));
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct pci_record record = {.text = ""};
+        struct umdev_pci pci = cases[i].pci;
+        struct pci_config *config = NULL;
+        struct umdev_error error;
+
+        pci.vendor_cap = body;
+        pci.vendor_cap_size = cases[i].room;
+        config = fixture_config(&pci, bars, &record);
+        assert_int_equal(config_read(config, 255, 1), 0xa5);
+        assert_int_equal(config_read(config, (uint32_t)(256 - cases[i].room - 3), 1), 0x09);
+        assert_int_equal(config_read(config, (uint32_t)(256 - cases[i].room - 1), 1),
+                         cases[i].room + 3);
+        if (pci.pcie)
+            assert_int_equal(config_read(config, 256, 4), 0);
+        pci_config_free(config);
+        pci.vendor_cap_size++;
+        assert_int_equal(pci_config_new(&pci, bars, &record_ops, &record, &config, &error),
+                         -EINVAL);
+        assert_non_null(strstr(error.message, "vendor capability"));
+    }
+}
+
 /* Where the pending bits are not told a place, they follow the table. */
 static void test_default_place_of_pending_bits(void **state)
 {
@@ -156,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_accepted),
+        cmocka_unit_test(test_room_for_the_vendor),
         cmocka_unit_test(test_default_place_of_pending_bits),
     };
 

@@ -57,7 +57,7 @@ static const struct field fields[] = {
     {0x5a, 2, 99, 0xc000, 0},      /* 100 vectors; enable, function mask */
     {0x5c, 4, 0x1005, 0, 0},       /* table */
     {0x60, 4, 0x0805, 0, 0},       /* pending bits */
-    {0x64, 2, 0x0010, 0, 0},       /* PCI Express, the last */
+    {0x64, 2, 0xa010, 0, 0},       /* PCI Express, next 0xa0 */
     {0x66, 2, 0x0002, 0, 0},       /* version 2, endpoint */
     {0x68, 4, 0x10008fc0, 0, 0},   /* FLR, role-based errors, any latency, 128 bytes */
     {0x6c, 2, 0x2810, 0x781f, 0},  /* device control; FLR is apart */
@@ -69,9 +69,13 @@ static const struct field fields[] = {
     {0x8c, 2, 0, 0x0010, 0},       /* device control 2: disable it */
     {0x90, 4, 0x06, 0, 0},         /* link capabilities 2: 2.5, 5 GT/s */
     {0x94, 2, 0x0002, 0x000f, 0},  /* link control 2: target speed */
-    {0x100, 4, 0x00010003, 0, 0},  /* device serial number, the last */
-    {0x104, 4, 0x55667788, 0, 0},  /* its lower half */
-    {0x108, 4, 0x11223344, 0, 0},  /* its upper half */
+    {0xa0, 2, 0x0009, 0, 0},       /* vendor-specific, the last */
+    {0xa2, 2, 0x1109, 0, 0},       /* its length; its body */
+    {0xa4, 4, 0x55443322, 0, 0},
+    {0xa8, 1, 0x66, 0, 0},
+    {0x100, 4, 0x00010003, 0, 0}, /* device serial number, the last */
+    {0x104, 4, 0x55667788, 0, 0}, /* its lower half */
+    {0x108, 4, 0x11223344, 0, 0}, /* its upper half */
 };
 
 struct model {
@@ -316,8 +320,8 @@ static void test_no_extended_capability(void **state)
 static void test_every_set_of_capabilities(void **state)
 {
     (void)state;
-    for (unsigned set = 0; set < 8; set++) {
-        static const uint8_t ids[] = {0x05, 0x11, 0x10}, sizes[] = {14, 12, 60};
+    for (unsigned set = 0; set < 16; set++) {
+        static const uint8_t ids[] = {0x05, 0x11, 0x10, 0x09}, sizes[] = {14, 12, 60, 9};
         struct umdev_pci pci = full_pci;
         struct pci_record record = {.text = ""};
         struct pci_config *config;
@@ -331,9 +335,11 @@ static void test_every_set_of_capabilities(void **state)
             pci.pcie = false;
             pci.serial_number = 0;
         }
+        if (!(set & 8))
+            pci.vendor_cap_size = 0;
         config = fixture_config(&pci, full_bars, &record);
         at = config_read(config, 0x41, 1);
-        for (unsigned i = 0; i < 3; i++) {
+        for (unsigned i = 0; i < 4; i++) {
             if (!(set & 1u << i))
                 continue;
             assert_int_equal(config_read(config, at, 1), ids[i]);

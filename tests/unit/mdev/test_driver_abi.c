@@ -31,9 +31,14 @@ struct priv {
     struct umdev_regs regs;
 };
 static const struct umdev_reg_hook hooks[] = {{.offset = 8, .reset_value = 7}, {.offset = 16}};
+static const struct umdev_extra_region extra[] = {
+    {.type = 5, .subtype = 6, .size = 64, .regs = UMDEV_REGS(struct priv, regs, hooks)},
+    {.type = 7, .size = 4096, .flags = UMDEV_BAR_MEMORY},
+};
 static const struct umdev_pci *const pci_of_today =
     UMDEV_PCI(.vendor = 1, .device = 2, .class_code = 0x30000,
-              .bar = {UMDEV_BAR(.size = 4096, .regs = UMDEV_REGS(struct priv, regs, hooks))});
+              .bar = {UMDEV_BAR(.size = 4096, .regs = UMDEV_REGS(struct priv, regs, hooks))},
+              .vendor_cap = "abc", .vendor_cap_size = 3, UMDEV_EXTRA_REGIONS(extra));
 
 static struct umdev_driver whole(void)
 {
@@ -100,6 +105,13 @@ static void test_a_driver_of_today(void **state)
     assert_int_equal(ours->pci->bar[0]->regs->nhooks, 2);
     assert_int_equal(ours->pci->bar[0]->regs->hooks[0].reset_value, 7);
     assert_null(ours->pci->bar[1]);
+    assert_memory_equal(ours->pci->vendor_cap, "abc", ours->pci->vendor_cap_size);
+    assert_int_equal(ours->pci->nextra, 2);
+    assert_ptr_not_equal(ours->pci->extra, extra);
+    assert_int_equal(ours->pci->extra[0].subtype, 6);
+    assert_int_equal(ours->pci->extra[0].regs->nhooks, 2);
+    assert_ptr_not_equal(ours->pci->extra[0].regs, extra[0].regs);
+    assert_int_equal(ours->pci->extra[1].flags, UMDEV_BAR_MEMORY);
     driver_release(adopted);
 }
 
@@ -167,12 +179,50 @@ static void test_older_structs_below_the_driver(void **state)
     driver_release(adopted);
 }
 
+/* A driver from before there were device-specific regions, and one from the first days of them. */
+static void test_older_extra_regions(void **state)
+{
+    struct umdev_driver driver = whole();
+    struct umdev_pci *before = cut_short(driver.pci, offsetof(struct umdev_pci, vendor_cap));
+    const struct {
+        uint32_t type, subtype;
+        uint64_t size;
+    } first[] = {{1, 2, 3}, {4, 5, 6}};
+    struct adopted_driver *adopted = NULL;
+    const struct umdev_pci *ours;
+
+    (void)state;
+    driver.pci = before;
+    assert_int_equal(driver_adopt(&driver, &adopted, NULL), 0);
+    ours = driver_adopted(adopted)->pci;
+    assert_int_equal(ours->nextra, 0);
+    assert_null(ours->extra);
+    assert_int_equal(ours->vendor_cap_size, 0);
+    assert_int_equal(ours->bar[0]->size, 4096);
+    driver_release(adopted);
+    free(before);
+
+    driver.pci = UMDEV_PCI(.extra = (const void *)first, .nextra = 2, .extra_size = 16);
+    assert_int_equal(driver_adopt(&driver, &adopted, NULL), 0);
+    ours = driver_adopted(adopted)->pci;
+    assert_int_equal(ours->extra[1].type, 4);
+    assert_int_equal(ours->extra[1].size, 6);
+    assert_int_equal(ours->extra[1].flags, 0);
+    assert_null(ours->extra[1].regs);
+    assert_int_equal(ours->extra_size, sizeof(struct umdev_extra_region));
+    driver_release(adopted);
+}
+
 struct newer_driver {
     struct umdev_driver known;
     void *unknown;
 };
 struct newer_type {
     struct umdev_type known;
+    uint64_t unknown;
+};
+struct newer_extra {
+    struct umdev_extra_region known;
     uint64_t unknown;
 };
 struct newer_hook {
@@ -185,6 +235,7 @@ static void test_a_newer_driver(void **state)
     struct newer_driver newer = {.known = whole()};
     struct newer_type newer_types[2] = {{.known = types[0]}, {.known = types[1]}};
     struct newer_hook newer_hooks[2] = {{.known = hooks[0]}, {.known = hooks[1]}};
+    struct newer_extra newer_extra[1] = {{.known = extra[0]}};
     const struct umdev_regs_desc regs = {
         .hooks = &newer_hooks[0].known, .nhooks = 2, .hook_size = sizeof(newer_hooks[0])};
     struct adopted_driver *adopted = NULL;
@@ -208,6 +259,11 @@ static void test_a_newer_driver(void **state)
     newer_types[1].unknown = UINT64_C(1) << 63;
     assert_refused(&newer.known, ENOEXEC, "struct umdev_type uses something newer");
     newer_types[1].unknown = 0;
+    newer_extra[0].unknown = 1;
+    newer.known.pci = UMDEV_PCI(.extra = &newer_extra[0].known, .nextra = 1,
+                                .extra_size = sizeof(newer_extra[0]));
+    assert_refused(&newer.known, ENOEXEC, "struct umdev_extra_region uses something newer");
+    newer_extra[0].unknown = 0;
     newer.unknown = &newer;
     assert_refused(&newer.known, ENOEXEC, "struct umdev_driver uses something newer");
 }
@@ -257,6 +313,11 @@ static void test_sizes_that_cannot_be(void **state)
     assert_refused(&driver, ENOEXEC, "UMDEV_BAR()");
     pci.struct_size = 0;
     assert_refused(&driver, ENOEXEC, "UMDEV_PCI()");
+    driver = whole();
+    driver.pci = UMDEV_PCI(.extra = extra, .nextra = 2);
+    assert_refused(&driver, ENOEXEC, "UMDEV_EXTRA_REGIONS()");
+    driver.pci = UMDEV_PCI(.nextra = 2, .extra_size = sizeof(extra[0]));
+    assert_refused(&driver, EINVAL, "no array");
     driver = whole();
     driver.ntypes = SIZE_MAX / 2;
     assert_refused(&driver, ENOMEM, "memory");
@@ -352,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_a_driver_of_today),
         cmocka_unit_test(test_an_older_driver),
         cmocka_unit_test(test_older_structs_below_the_driver),
+        cmocka_unit_test(test_older_extra_regions),
         cmocka_unit_test(test_a_newer_driver),
         cmocka_unit_test(test_another_api_version),
         cmocka_unit_test(test_sizes_that_cannot_be),
