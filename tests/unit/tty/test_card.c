@@ -151,6 +151,57 @@ static void test_msi_comes_again_for_what_is_left(void **state)
     assert_false(rig_signalled(irq));
 }
 
+/* An edge for what is new, also where the level of all causes never fell in between. */
+static void test_msi_comes_when_one_cause_replaces_another(void **state)
+{
+    const uint8_t swap[] = {UART_IER_RDI | UART_IER_THRI,
+                            UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR};
+    struct rig *rig = *state;
+    int irq;
+
+    rig_start(rig, "tty-1");
+    irq = rig_irq(rig, UMDEV_IRQ_MSI);
+    rig_put(rig, 0, UART_FCR, UART_FCR_ENABLE_FIFO);
+    loop_byte(rig, 0);
+    assert_true(rig_signalled(irq));
+    /* One access: the byte that was received goes, the transmitter's cause comes. */
+    assert_int_equal(umdev_client_write(rig->client, rig->bar, UART_IER, swap, sizeof(swap)), 0);
+    assert_true(rig_signalled(irq));
+    /* A second one beside it; then the more urgent one goes, and the first is left. */
+    rig_put(rig, 0, UART_IER, 0);
+    rig_put(rig, 0, UART_TX, 'y');
+    rig_put(rig, 0, UART_IER, UART_IER_RDI | UART_IER_THRI);
+    assert_true(rig_signalled(irq));
+    assert_int_equal(rig_get(rig, 0, UART_IIR) & 0x0f, UART_IIR_RDI);
+    assert_false(rig_signalled(irq));
+    assert_int_equal(rig_get(rig, 0, UART_RX), 'y');
+    assert_true(rig_signalled(irq));
+    assert_int_equal(rig_get(rig, 0, UART_IIR) & 0x0f, UART_IIR_THRI);
+    assert_false(rig_signalled(irq));
+}
+
+/* The same of two ports: the last byte of one is read while the other's first comes in. */
+static void test_msi_comes_when_one_port_replaces_another(void **state)
+{
+    struct rig *rig = *state;
+    uint8_t swap[8] = {[0] = UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR,
+                       [UART_MCR - UART_FCR] = UART_MCR_LOOP,
+                       [8 + UART_TX - UART_FCR] = 'z',
+                       [8 + UART_IER - UART_FCR] = UART_IER_RDI};
+    int irq;
+
+    rig_start(rig, "tty-2");
+    irq = rig_irq(rig, UMDEV_IRQ_MSI);
+    rig_put(rig, 0, UART_FCR, UART_FCR_ENABLE_FIFO);
+    rig_put(rig, 1, UART_MCR, UART_MCR_LOOP);
+    loop_byte(rig, 0);
+    assert_true(rig_signalled(irq));
+    assert_int_equal(umdev_client_write(rig->client, rig->bar, UART_FCR, swap, sizeof(swap)), 0);
+    assert_true(rig_signalled(irq));
+    assert_int_equal(rig_get(rig, 0, UART_IIR) & 0x0f, UART_IIR_NO_INT);
+    assert_int_equal(rig_get(rig, 1, UART_IIR) & 0x0f, UART_IIR_RDI);
+}
+
 static void test_msi_enabled_too_late(void **state)
 {
     struct rig *rig = *state;
@@ -355,6 +406,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ports_are_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_intx_is_the_level_of_both_ports, setup, teardown),
         cmocka_unit_test_setup_teardown(test_msi_comes_again_for_what_is_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_msi_comes_when_one_cause_replaces_another, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_msi_comes_when_one_port_replaces_another, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_msi_enabled_too_late, setup, teardown),
         cmocka_unit_test_setup_teardown(test_receive_timeout_interrupts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
