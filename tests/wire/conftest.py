@@ -115,9 +115,16 @@ def hold_client(request, _holddev):
 
 
 @pytest.fixture
-def caps_client(request, _capsdev):
-    """A client of a device with device-specific regions and every capability."""
-    with _capsdev.checked(request) as server, server.negotiated() as client:
+def caps_server(request, _capsdev):
+    """A server with one capsdev: device-specific regions, every capability, failures on demand."""
+    with _capsdev.checked(request) as server:
+        yield server
+
+
+@pytest.fixture
+def caps_client(caps_server):
+    """A client of it."""
+    with caps_server.negotiated() as client:
         yield client
 
 

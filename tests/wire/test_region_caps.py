@@ -10,7 +10,7 @@ import pytest
 import vfiouser as vu
 from vfiouser import PAGE, eventfds, signalled
 
-TABLE, REGS, CALLBACKS, AREAS = range(9, 13)
+TABLE, REGS, CALLBACKS, AREAS, MANY_AREAS = range(9, 14)
 SIZES = {TABLE: PAGE, REGS: 40, CALLBACKS: 12, AREAS: 4 * PAGE}
 VENDOR_TYPE = 1 << 31 | 0x1B36
 MSIX_TABLE = 0x1000
@@ -24,7 +24,7 @@ def type_of(info):
 
 
 def test_number_of_regions(caps_client):
-    assert caps_client.get_info()[1] == 13
+    assert caps_client.get_info()[1] == 14
 
 
 @pytest.mark.parametrize("index", SIZES)
@@ -40,7 +40,7 @@ def test_pci_regions_have_no_type(caps_client, index):
     assert vu.CAP_TYPE not in caps_client.region_info(index).caps
 
 
-@pytest.mark.parametrize("index", [13, 14, 100, 0xFFFFFFFF])
+@pytest.mark.parametrize("index", [14, 15, 100, 0xFFFFFFFF])
 def test_beyond_the_last(caps_client, index):
     caps_client.fails(errno.EINVAL, vu.DEVICE_GET_REGION_INFO, vu.region_info_body(index))
     caps_client.fails(errno.EINVAL, vu.REGION_READ, vu.region_body(index, 0, 4))
@@ -70,6 +70,14 @@ def test_argsz_too_small_for_the_chain(caps_client, index, argsz, needed):
     assert not info.flags & vu.REGION_FLAG_CAPS and info.cap_offset == 0 and not info.fds
     again = caps_client.region_info(index, needed)
     assert len(again.raw) == needed and again.caps
+
+
+def test_more_areas_than_a_reply_holds(caps_client):
+    """An error whatever argsz is; the region can be read all the same."""
+    for argsz in (32, 4096, 2 << 20, 0xFFFFFFFF):
+        body = vu.region_info_body(MANY_AREAS, argsz)
+        caps_client.fails(errno.E2BIG, vu.DEVICE_GET_REGION_INFO, body)
+    assert caps_client.read(MANY_AREAS, 0, 4) == bytes(4)
 
 
 # ------------------------------------------------------------------ what answers them
@@ -119,9 +127,9 @@ def test_bounds(caps_client, index):
 
 
 def test_written_several_at_once(caps_client):
-    writes = [(REGS, 8, b"eight"), (AREAS, PAGE, b"four")]
+    writes = [(REGS, 16, b"sixth"), (AREAS, PAGE, b"four")]
     caps_client.call(vu.REGION_WRITE_MULTI, vu.write_multi_body(writes))
-    assert caps_client.read(REGS, 8, 5) == b"eight" and caps_client.read(AREAS, PAGE, 4) == b"four"
+    assert caps_client.read(REGS, 16, 5) == b"sixth" and caps_client.read(AREAS, PAGE, 4) == b"four"
 
 
 # ------------------------------------------------------------------ MSIX_MAPPABLE
