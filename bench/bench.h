@@ -54,7 +54,8 @@ struct row {
 };
 
 extern const struct row trap_read4_row, trap_write4_row, dma_map_unmap_row, irq_reader_row,
-    irq_doorbell_row, vgpu_fill_row, vgpu_copy_row, memory_server_row, life_create_row;
+    irq_doorbell_row, irq_set_irqs_row, vgpu_fill_row, vgpu_copy_row, memory_server_row,
+    memory_device_row, life_create_row;
 
 /* ------------------------------------------------------------------ helpers */
 
@@ -81,6 +82,13 @@ struct bench_shared {
     int go;                     /* eventfd: signal an interrupt, please */
     volatile uint64_t fired_ns; /* when it was signalled */
 };
+
+/* A line of a process's /proc/PID/status, "VmRSS" for example: kilobytes, or −errno. */
+int bench_status_kb(pid_t pid, const char *name, double *kb);
+
+struct umdev_host;
+/* A host with the driver of that device: type "bench-1". */
+int bench_host_new(struct umdev_host **host);
 
 struct umdev_client;
 struct umdev_connect_options;

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -56,6 +58,24 @@ pid_t bench_spawn(int cpu, void (*serve)(int sock, void *arg), void *arg, int *s
     }
     *sock = socks[0];
     return pid;
+}
+
+int bench_status_kb(pid_t pid, const char *name, double *kb)
+{
+    char path[64], line[256];
+    size_t len = strlen(name);
+    FILE *status;
+    int ret = -ENOENT;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    status = fopen(path, "re");
+    if (!status)
+        return -errno;
+    while (ret && fgets(line, sizeof(line), status))
+        if (strncmp(line, name, len) == 0 && sscanf(line + len, ": %lf", kb) == 1)
+            ret = 0;
+    fclose(status);
+    return ret;
 }
 
 void bench_kill(pid_t pid)

@@ -177,24 +177,14 @@ static void run_umdev(int sock, void *arg)
     _exit(127);
 }
 
-/* A line of /proc/PID/status, in kilobytes. */
 static int memory_measure(void *state, double *samples, size_t n)
 {
     const struct memory *memory = state;
-    char path[64], line[256];
-    FILE *status;
+    int ret = 0;
 
-    snprintf(path, sizeof(path), "/proc/%d/status", memory->pid);
-    status = fopen(path, "re");
-    if (!status)
-        return -errno;
-    while (fgets(line, sizeof(line), status))
-        if (sscanf(line, "VmRSS: %lf", &samples[0]) == 1)
-            break;
-    fclose(status);
-    for (size_t i = 1; i < n; i++)
-        samples[i] = samples[0];
-    return 0;
+    for (size_t i = 0; !ret && i < n; i++)
+        ret = bench_status_kb(memory->pid, "VmRSS", &samples[i]);
+    return ret;
 }
 
 static void memory_stop(void *state)

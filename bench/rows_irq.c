@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Interrupts: to a reader that sleeps, and from a doorbell write to the interrupt it causes. */
+/* Interrupts: to a reader that sleeps, from a doorbell write, and from a new eventfd on. */
 #include "bench.h"
 
 #include <errno.h>
+#include <linux/vfio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <umdev/client.h>
 
-/* A doorbell is a 4-byte trapped write: the sizes of its messages. */
+/* A doorbell is a 4-byte trapped write; SET_IRQS is as long. The sizes of their messages. */
 enum {
     DOORBELL_REQUEST = 36,
     DOORBELL_REPLY = 32,
+    SET_IRQS_REPLY = 16,
 };
 
 /* A server of ours or the peer's, and the eventfd its interrupt signals. */
@@ -122,6 +125,98 @@ static int doorbell_floor_measure(void *state, double *samples, size_t n)
     return 0;
 }
 
+/* Give the device an eventfd, make it signal that, and read it. */
+static int set_irqs_measure(void *state, double *samples, size_t n)
+{
+    const uint32_t flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+    struct irq_device *device = state;
+    uint64_t count;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start = bench_now_ns();
+        int ret = umdev_client_set_irqs(device->server.client, flags, UMDEV_IRQ_MSIX, 0, 1, NULL,
+                                        &device->fd, 1);
+
+        if (!ret)
+            ret = umdev_client_write32(device->server.client, 0, BENCH_REG_DOORBELL, 1);
+        if (ret || read(device->fd, &count, sizeof(count)) != sizeof(count))
+            return ret ? ret : -errno;
+        samples[i] = (double)(bench_now_ns() - start);
+    }
+    return 0;
+}
+
+union fd_control {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+/* Keeps the fd that came last: a request that brings one replaces it, one without signals it. */
+static void set_irqs_floor_serve(int sock, void *arg)
+{
+    struct irq_floor *floor = arg;
+    char buf[64] = {0};
+
+    for (;;) {
+        union fd_control control;
+        struct iovec iov = {buf, DOORBELL_REQUEST};
+        struct msghdr message = {.msg_iov = &iov,
+                                 .msg_iovlen = 1,
+                                 .msg_control = control.bytes,
+                                 .msg_controllen = sizeof(control)};
+        const struct cmsghdr *header;
+
+        if (recvmsg(sock, &message, MSG_WAITALL | MSG_CMSG_CLOEXEC) != DOORBELL_REQUEST)
+            return;
+        header = CMSG_FIRSTHDR(&message);
+        if (header) {
+            close(floor->fd);
+            memcpy(&floor->fd, CMSG_DATA(header), sizeof(floor->fd));
+            send(sock, buf, SET_IRQS_REPLY, MSG_NOSIGNAL);
+        } else {
+            signal_eventfd(floor);
+            send(sock, buf, DOORBELL_REPLY, MSG_NOSIGNAL);
+        }
+    }
+}
+
+static int floor_call(int sock, int fd, ssize_t reply_size)
+{
+    union fd_control control = {.header = {.cmsg_len = CMSG_LEN(sizeof(fd)),
+                                           .cmsg_level = SOL_SOCKET,
+                                           .cmsg_type = SCM_RIGHTS}};
+    char buf[64] = {0};
+    struct iovec iov = {buf, DOORBELL_REQUEST};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (fd >= 0) {
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control);
+    }
+    if (sendmsg(sock, &message, MSG_NOSIGNAL) < 0 ||
+        recv(sock, buf, (size_t)reply_size, MSG_WAITALL) != reply_size)
+        return -EIO;
+    return 0;
+}
+
+static int set_irqs_floor_measure(void *state, double *samples, size_t n)
+{
+    struct irq_floor *floor = state;
+    uint64_t count;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start = bench_now_ns();
+
+        if (floor_call(floor->sock, floor->fd, SET_IRQS_REPLY) ||
+            floor_call(floor->sock, -1, DOORBELL_REPLY) ||
+            read(floor->fd, &count, sizeof(count)) != sizeof(count))
+            return -EIO;
+        samples[i] = (double)(bench_now_ns() - start);
+    }
+    return 0;
+}
+
 static void device_stop(void *state)
 {
     struct irq_device *device = state;
@@ -186,6 +281,11 @@ static int doorbell_start(struct row_run *run)
     return irq_start(run, doorbell_measure, doorbell_floor_measure, doorbell_floor_serve);
 }
 
+static int set_irqs_start(struct row_run *run)
+{
+    return irq_start(run, set_irqs_measure, set_irqs_floor_measure, set_irqs_floor_serve);
+}
+
 const struct row irq_reader_row = {
     .name = "irq.blocked-reader",
     .what = "interrupt to a sleeping reader / a bare eventfd",
@@ -204,4 +304,15 @@ const struct row irq_doorbell_row = {
     .placed = true,
     .samples = 1000,
     .start = doorbell_start,
+};
+
+const struct row irq_set_irqs_row = {
+    .name = "irq.set-irqs",
+    .what =
+        "an eventfd set up, a doorbell write, its interrupt read / the same by socket and eventfd",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .placed = true,
+    .samples = 500,
+    .start = set_irqs_start,
 };

@@ -50,15 +50,21 @@ static void bench_fire(void *opaque)
     umdev_irq_trigger(the_device, UMDEV_IRQ_MSIX, 0);
 }
 
+int bench_host_new(struct umdev_host **host)
+{
+    int ret = umdev_host_new(NULL, host);
+
+    return ret ? ret
+               : umdev_host_add_parent_static(*host, &umdev_driver_bench, NULL, NULL, 0, NULL);
+}
+
 static void bench_serve(int sock, void *arg)
 {
     struct bench_shared *shared = arg;
     struct umdev_host *host;
     char uuid[UMDEV_UUID_STR_SIZE];
 
-    if (umdev_host_new(NULL, &host) ||
-        umdev_host_add_parent_static(host, &umdev_driver_bench, NULL, NULL, 0, NULL) ||
-        umdev_host_create(host, NULL, "bench-1", NULL, uuid, NULL) ||
+    if (bench_host_new(&host) || umdev_host_create(host, NULL, "bench-1", NULL, uuid, NULL) ||
         umdev_host_serve_fd(host, uuid, sock))
         _exit(1);
     if (shared)
