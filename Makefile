@@ -64,6 +64,13 @@ bench: ## measure; PEER=… a library to compare with, ROWS='…' only these row
 	@mkdir -p $(BUILD)
 	@PEER="$(PEER)" $(BUILD_RELEASE)/umdev bench --output $(BUILD)/bench.json $(ROWS)
 
+.PHONY: bench-qemu
+bench-qemu: ## measure with real guests under stock QEMU; ROUNDS=5
+	@$(INSTALL_PACKAGES) build test
+	@scripts/build $(BUILD_RELEASE) $(OPTIONS) -Dbuildtype=release
+	@mkdir -p $(BUILD)
+	@UMDEV_BUILD_DIR=$(BUILD_RELEASE) python3 -B tests/guest/bench.py --output $(BUILD)/bench-qemu.json $(if $(ROUNDS),--rounds $(ROUNDS))
+
 .PHONY: install
 install: all ## install below PREFIX, or DESTDIR/PREFIX
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD) --no-rebuild

@@ -7,6 +7,7 @@
  *   bar fill  BDF BAR OFFSET COUNT SEED       COUNT 32-bit words, SEED + index × 0x9e3779b1
  *   bar check BDF BAR OFFSET COUNT SEED       the same, compared
  *   bar check-zero BDF BAR OFFSET COUNT       COUNT 32-bit words of 0
+ *   bar time  BDF BAR OFFSET COUNT            reads one 32-bit register COUNT times: ns for each
  *
  * WIDTH is 1, 2, 4 or 8 bytes. Memory BARs are mapped, I/O ports go by pread and pwrite.
  */
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct bar {
@@ -129,16 +131,35 @@ static int bar_print(const struct bar *bar, uint64_t offset, unsigned width)
     return ret;
 }
 
+static int bar_time(const struct bar *bar, uint64_t offset, uint64_t count)
+{
+    struct timespec start, end;
+    uint64_t value;
+    int64_t ns;
+    int ret = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (uint64_t i = 0; !ret && i < count; i++)
+        ret = bar_read(bar, offset, 4, &value);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    ns = (int64_t)(end.tv_sec - start.tv_sec) * 1000000000 + (end.tv_nsec - start.tv_nsec);
+    if (!ret)
+        printf("%.1f\n", (double)ns / (double)count);
+    return ret;
+}
+
 /* What a verb takes behind BDF, BAR and OFFSET. */
 struct verb {
     const char *name;
     bool width; /* a width, else a count of 32-bit words */
     bool value; /* a value or seed */
+    bool one;   /* the count is of accesses to one word */
 };
 
 static const struct verb verbs[] = {
-    {"read", true, false},  {"write", true, true},        {"fill", false, true},
-    {"check", false, true}, {"check-zero", false, false},
+    {"read", true, false, false},        {"write", true, true, false},
+    {"fill", false, true, false},        {"check", false, true, false},
+    {"check-zero", false, false, false}, {"time", false, false, true},
 };
 
 static const struct verb *find_verb(const char *name)
@@ -161,13 +182,15 @@ static int run_verb(const struct verb *verb, const struct bar *bar, uint64_t off
                            : bar_print(bar, offset, (unsigned)amount);
     if (strcmp(verb->name, "fill") == 0)
         return bar_fill(bar, offset, amount, &seed);
+    if (verb->one)
+        return bar_time(bar, offset, amount);
     return bar_check(bar, offset, amount, verb->value ? &seed : NULL);
 }
 
 static int usage(void)
 {
     fputs("bar read BDF BAR OFFSET WIDTH | write BDF BAR OFFSET WIDTH VALUE |"
-          " fill|check BDF BAR OFFSET COUNT SEED | check-zero BDF BAR OFFSET COUNT\n",
+          " fill|check BDF BAR OFFSET COUNT SEED | check-zero|time BDF BAR OFFSET COUNT\n",
           stderr);
     return 2;
 }
@@ -187,7 +210,7 @@ int main(int argc, char **argv)
         return usage();
     if (bar_open(&bar, argv[2], argv[3]))
         return 1;
-    bytes = verb->width ? amount : 4 * amount;
+    bytes = verb->width ? amount : verb->one ? 4 : 4 * amount;
     if (offset > bar.size || bytes > bar.size - offset) {
         fprintf(stderr, "bar: BAR %s has 0x%" PRIx64 " bytes\n", argv[3], bar.size);
         return 1;
