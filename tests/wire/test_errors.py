@@ -2,6 +2,8 @@
 """Errors that no command's own tests reach: commands that are not there, a driver's errnos, limits."""
 
 import errno
+import os
+import resource
 import struct
 import time
 
@@ -74,3 +76,26 @@ def test_more_file_than_one_process_maps(client):
         client.fails(errno.ENOMEM, vu.DMA_MAP, body, [fd])
         client.dma_map(0, PAGE, fd)
         assert client.dma_unmap(0, PAGE) == PAGE
+
+
+def only_one_more_fd(server):
+    """The server's limit of fds, lowered so that one more can be opened. Returns the old limit."""
+    used = {int(name) for name in os.listdir(f"/proc/{server.pid}/fd")}
+    free = [fd for fd in range(max(used) + 3) if fd not in used]
+    old = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (free[1], old[1]))
+    return old
+
+
+def test_no_memory_file_for_the_next_client(own_server):
+    """A client gets files that none before it had; where there is no fd for one, it is told so."""
+    with own_server.negotiated() as client:
+        assert client.region_info(vu.BAR0).fds
+        client.close()
+        own_server.check()  # all of the client is gone
+    old = only_one_more_fd(own_server)
+    assert refused_client(own_server) == errno.EMFILE
+    resource.prlimit(own_server.pid, resource.RLIMIT_NOFILE, old)
+    with own_server.negotiated() as client:
+        client.check_in_step()
+    own_server.stop()
