@@ -57,11 +57,64 @@ struct umdev_reg_hook {
     uint64_t (*read)(struct umdev_device *dev);
     /* Called after the value was stored; NULL: nothing happens. */
     void (*write)(struct umdev_device *dev, uint64_t value);
+    uint64_t flags; /* enum umdev_doorbell_flags; 0: an ordinary register */
+    uint64_t match; /* UMDEV_DOORBELL_MATCH: the value */
 };
 /*
  * An access may have any size and alignment. It is applied to the stored bytes; every hook that it
  * overlaps is then called once, in order of offset, with the register's whole value.
  */
+
+/*
+ * Doorbells. A client that traps pays for each write with a round trip. Where its hypervisor can
+ * (KVM's ioeventfds), it may instead have the writes to a doorbell turned into signals of an
+ * eventfd, which umdev hears: cheap and asynchronous. A register becomes a doorbell by its hook's
+ * `flags`; other offsets of a BAR, or several values of one register, are listed in `doorbells`.
+ *
+ * A signal has the effect of a trapped write to the doorbell's bytes, on the same thread and under
+ * the same lock: of `match`, or without UMDEV_DOORBELL_MATCH of a value that nobody knows. Then a
+ * register keeps what it has, and its hook's write() gets that; the driver's write() gets zeros.
+ * So only a doorbell whose value does not matter goes without.
+ *
+ * - Signals that come before the first of them is heard count as one: write() is called once.
+ * - Writes of another size, to other bytes, or of another value trap as ever. So do all writes of a
+ *   client that does not use doorbells.
+ * - A doorbell is heard before any later request of the client that is answered, and after every
+ *   request before it. Only of writes that the client posts, which are not answered, those just
+ *   after a signal may be done before it.
+ * - A client that takes few fds gets as many doorbells as fit: first the hooks' in order of offset,
+ *   then those of the list in its order.
+ *
+ * Creation refuses (EINVAL) a doorbell that nobody hears: one in no BAR or outside of it, in a
+ * read-only BAR, where the client maps memory or MSI-X lies, over registers of which none has a
+ * write(), or, in a BAR without registers, of a driver without one; and two that a write could not
+ * tell apart.
+ */
+enum umdev_doorbell_flags {
+    UMDEV_DOORBELL = 1 << 0,       /* this register is one; needless in a list */
+    UMDEV_DOORBELL_MATCH = 1 << 1, /* only for writes of `match`; implies UMDEV_DOORBELL */
+};
+
+struct umdev_doorbell {
+    uint64_t offset;
+    uint64_t match;
+    uint32_t size;  /* 1, 2, 4 or 8 bytes, naturally aligned; 0 means 4 */
+    uint32_t flags; /* enum umdev_doorbell_flags */
+};
+
+struct umdev_doorbells_desc {
+    const struct umdev_doorbell *doorbells;
+    size_t ndoorbells;
+    size_t doorbell_size;
+};
+
+/* .doorbells = UMDEV_DOORBELLS(copier_doorbells) */
+#define UMDEV_DOORBELLS(doorbell_array)                                                            \
+    (&(const struct umdev_doorbells_desc){                                                         \
+        .doorbells = (doorbell_array),                                                             \
+        .ndoorbells = sizeof(doorbell_array) / sizeof((doorbell_array)[0]),                        \
+        .doorbell_size = sizeof(struct umdev_doorbell),                                            \
+    })
 
 struct umdev_regs_desc {
     size_t priv_offset; /* of the struct umdev_regs in the device's private struct */
@@ -99,6 +152,7 @@ struct umdev_bar {
     uint64_t size; /* power of two: memory 16 bytes up, 4096 up where it can be mapped; I/O 4–256 */
     uint32_t flags; /* enum umdev_bar_flags */
     const struct umdev_regs_desc *regs;
+    const struct umdev_doorbells_desc *doorbells; /* besides those of the registers; NULL: none */
 };
 #define UMDEV_BAR(...)                                                                             \
     (&(const struct umdev_bar){.struct_size = sizeof(struct umdev_bar), __VA_ARGS__})

@@ -90,6 +90,23 @@ int device_read(struct umdev_device *dev, unsigned region, uint64_t offset, void
 int device_write(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
                  size_t len);
 
+/* A write that a client may turn into a signal; fixed after creation. doorbell.c. */
+struct device_doorbell {
+    uint64_t offset;
+    uint64_t match;
+    uint32_t size; /* 1, 2, 4 or 8 */
+    bool has_match;
+    bool port; /* port I/O */
+};
+/* Those of a region: an array of *count, the device's. EINVAL: index out of range. */
+int device_get_doorbells(const struct umdev_device *dev, unsigned region,
+                         const struct device_doorbell **doorbells, size_t *count);
+/*
+ * doorbells[index] of the region was rung: what a trapped write there does, as driver.h says.
+ * EINVAL: no such doorbell. Others: the driver's.
+ */
+int device_ring(struct umdev_device *dev, unsigned region, size_t index);
+
 int device_get_irq(const struct umdev_device *dev, unsigned index, struct irqs_info *info);
 /* As irqs_set(), then the driver's irqs_changed(). */
 int device_set_irqs(struct umdev_device *dev, uint32_t flags, unsigned index, uint32_t start,

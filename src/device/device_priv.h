@@ -52,6 +52,9 @@ struct region {
     bool can_map;
     struct umdev_area *mappable; /* NULL: all of it */
     size_t nmappable;
+
+    struct device_doorbell *doorbells; /* the hooks', then the list's */
+    size_t ndoorbells;
 };
 
 /* Where MSI-X lies in its BAR; `vectors` 0: nowhere. */
@@ -143,6 +146,13 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config);
 int regions_setup(struct umdev_device *dev, struct umdev_error *error);
 int regions_finish(struct umdev_device *dev, struct umdev_error *error);
 void regions_fini(struct umdev_device *dev);
+/* region.c: a write that was checked, under the lock that callbacks need. */
+int region_write(struct umdev_device *dev, unsigned index, uint64_t offset, const void *buf,
+                 size_t len);
+/* Whether registers or the driver answer for all of [offset, offset + len), which lies inside. */
+bool region_is_trapped(const struct umdev_device *dev, unsigned index, uint64_t offset, size_t len);
+/* doorbell.c: check and collect them, after create(). */
+int doorbells_finish(struct umdev_device *dev, unsigned index, struct umdev_error *error);
 /* "BAR0", "config", "region 9", for messages. */
 void region_name(unsigned index, char name[REGION_NAME_SIZE]);
 

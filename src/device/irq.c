@@ -2,13 +2,14 @@
 #include "device/irq.h"
 
 #include "base/cleanup.h"
+#include "base/eventfd.h"
 #include "base/range.h"
 #include "device/irq_state.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
 #include <poll.h>
-#include <sys/uio.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -283,27 +284,6 @@ void irqs_reset(struct irqs *irqs)
 
 /* ------------------------------------------------------------------ reading eventfds */
 
-/*
- * Read an eventfd that the client shares with us and can empty or make blocking at any time: never
- * wait for it. 0, or −EAGAIN if there was nothing to read, or another −errno.
- */
-static int eventfd_read_nowait(int fd)
-{
-    uint64_t value;
-    struct iovec iov = {.iov_base = &value, .iov_len = sizeof(value)};
-    ssize_t got = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-
-    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
-        struct pollfd readable = {.fd = fd, .events = POLLIN};
-
-        /* A kernel that can't: the window between the two calls is the best there is. */
-        if (poll(&readable, 1, 0) < 1)
-            return -EAGAIN;
-        got = read(fd, &value, sizeof(value));
-    }
-    return got < 0 ? -errno : 0;
-}
-
 int irqs_unmask_fd(const struct irqs *irqs)
 {
     return atomic_load(&irqs->unmask_fd);
@@ -313,7 +293,7 @@ void irqs_unmask_event(struct irqs *irqs)
 {
     int fd = irqs_unmask_fd(irqs);
 
-    if (fd < 0 || eventfd_read_nowait(fd))
+    if (fd < 0 || eventfd_drain(fd))
         return;
     LOCK_FOR_SCOPE(&irqs->lock);
     irqs->intx_masked = false;
@@ -341,5 +321,5 @@ bool irqs_unstick(struct irqs *irqs)
     if (poll(&writable, 1, 0) != 0)
         return false;
     atomic_store_explicit(&irqs->rescued_number, number, memory_order_release);
-    return eventfd_read_nowait(fd) == 0;
+    return eventfd_drain(fd) == 0;
 }

@@ -15,12 +15,12 @@
 #include "device/irq.h"
 
 #include "base/cleanup.h"
+#include "base/eventfd.h"
 #include "base/range.h"
 #include "device/irq_state.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
-#include <stdio.h>
 #include <string.h>
 
 struct irq_request {
@@ -30,17 +30,6 @@ struct irq_request {
     const uint8_t *bools;
     struct fd_array *fds; /* NULL: none; otherwise `count` eventfds */
 };
-
-static bool is_eventfd(int fd)
-{
-    static const char expected[] = "anon_inode:[eventfd]";
-    char link[64], target[sizeof(expected)];
-    ssize_t len;
-
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    len = readlink(link, target, sizeof(target));
-    return len == sizeof(expected) - 1 && memcmp(target, expected, sizeof(expected) - 1) == 0;
-}
 
 /* Whether the vector is meant; `vector` counts from the request's start. */
 static bool request_chooses(const struct irq_request *request, uint32_t vector)
@@ -197,7 +186,7 @@ static int request_check_fds(const struct irq_request *request)
     if (request->fds->count != request->count)
         return -EINVAL;
     for (unsigned i = 0; i < request->count; i++)
-        if (!is_eventfd(request->fds->fds[i]))
+        if (!eventfd_is(request->fds->fds[i]))
             return -EINVAL;
     return 0;
 }

@@ -191,18 +191,20 @@ int device_read(struct umdev_device *dev, unsigned index, uint64_t offset, void 
     return ret;
 }
 
-int device_write(struct umdev_device *dev, unsigned index, uint64_t offset, const void *buf,
+bool region_is_trapped(const struct umdev_device *dev, unsigned index, uint64_t offset, size_t len)
+{
+    struct piece piece = region_piece(dev, index, offset, offset + len);
+
+    return piece.len == len && (piece.answerer == ANSWER_REGS || piece.answerer == ANSWER_DRIVER);
+}
+
+int region_write(struct umdev_device *dev, unsigned index, uint64_t offset, const void *buf,
                  size_t len)
 {
     uint64_t end = offset + len;
     const uint8_t *from = buf;
-    int ret = access_check(dev, index, offset, len);
+    int ret = 0;
 
-    if (ret < 0 || len == 0)
-        return ret;
-    if (dev->regions[index].flags & UMDEV_BAR_READONLY)
-        return -EPERM;
-    count(&dev->counters.traps_write, &dev->counters.bytes_written, len);
     ACCESS_LOCK_FOR_SCOPE(dev, index);
     while (ret == 0 && offset < end) {
         struct piece piece = region_piece(dev, index, offset, end);
@@ -212,4 +214,17 @@ int device_write(struct umdev_device *dev, unsigned index, uint64_t offset, cons
         from += piece.len;
     }
     return ret;
+}
+
+int device_write(struct umdev_device *dev, unsigned index, uint64_t offset, const void *buf,
+                 size_t len)
+{
+    int ret = access_check(dev, index, offset, len);
+
+    if (ret < 0 || len == 0)
+        return ret;
+    if (dev->regions[index].flags & UMDEV_BAR_READONLY)
+        return -EPERM;
+    count(&dev->counters.traps_write, &dev->counters.bytes_written, len);
+    return region_write(dev, index, offset, buf, len);
 }

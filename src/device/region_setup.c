@@ -93,6 +93,7 @@ void regions_fini(struct umdev_device *dev)
         regs_file_fini(&dev->regions[i].file);
         free(dev->regions[i].backed);
         free(dev->regions[i].mappable);
+        free(dev->regions[i].doorbells);
     }
     free(dev->regions);
 }
@@ -339,6 +340,8 @@ int regions_finish(struct umdev_device *dev, struct umdev_error *error)
         ret = region_check(dev, i, error);
         if (ret == 0)
             ret = region_set_mappable(dev, i, error);
+        if (ret == 0)
+            ret = doorbells_finish(dev, i, error);
         if (ret == 0 && dev->regions[i].file.regs) {
             ret = regs_file_save(&dev->regions[i].file);
             if (ret < 0)

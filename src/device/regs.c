@@ -308,6 +308,30 @@ void regs_file_write(const struct regs_file *file, struct umdev_device *dev, uin
     }
 }
 
+void regs_file_ring(const struct regs_file *file, struct umdev_device *dev, uint64_t offset,
+                    size_t len)
+{
+    for (size_t i = hook_find(file, offset); i < file->nhooks; i++) {
+        const struct umdev_reg_hook *hook = &file->hooks[i];
+
+        if (hook->offset >= offset + len)
+            break;
+        if (hook->write)
+            hook->write(dev, bytes_load_le(file->regs->bytes + hook->offset, hook->size));
+    }
+}
+
+bool regs_file_hears(const struct regs_file *file, uint64_t offset, size_t len)
+{
+    for (size_t i = hook_find(file, offset); i < file->nhooks; i++) {
+        if (file->hooks[i].offset >= offset + len)
+            break;
+        if (file->hooks[i].write)
+            return true;
+    }
+    return false;
+}
+
 uint64_t umdev_regs_get64(const struct umdev_regs *regs, uint32_t offset)
 {
     uint64_t value = 0;

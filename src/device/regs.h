@@ -45,5 +45,10 @@ void regs_file_read(const struct regs_file *file, struct umdev_device *dev, uint
                     void *buf, size_t len);
 void regs_file_write(const struct regs_file *file, struct umdev_device *dev, uint64_t offset,
                      const void *buf, size_t len);
+/* As a write of what is stored there already. */
+void regs_file_ring(const struct regs_file *file, struct umdev_device *dev, uint64_t offset,
+                    size_t len);
+/* Whether a write to [offset, offset + len) calls a hook. */
+bool regs_file_hears(const struct regs_file *file, uint64_t offset, size_t len);
 
 #endif

@@ -18,9 +18,10 @@ NO_PADDING(struct umdev_driver, screenshot);
 NO_PADDING(struct umdev_type, data);
 NO_PADDING(struct umdev_param, max);
 NO_PADDING(struct umdev_pci, extra_size);
-NO_PADDING(struct umdev_extra_region, regs); /* NOLINT(bugprone-sizeof-expression): likewise */
-NO_PADDING(struct umdev_bar, regs); /* NOLINT(bugprone-sizeof-expression): a pointer is meant */
-NO_PADDING(struct umdev_reg_hook, write);
+NO_PADDING(struct umdev_extra_region, regs); /* NOLINT(bugprone-sizeof-expression): a pointer */
+NO_PADDING(struct umdev_bar, doorbells);     /* NOLINT(bugprone-sizeof-expression): likewise */
+NO_PADDING(struct umdev_reg_hook, match);
+NO_PADDING(struct umdev_doorbell, flags);
 
 /* Larger than any struct will ever be: what claims more was not written as one of ours. */
 #define STRUCT_SIZE_MAX ((size_t)65536)
@@ -142,6 +143,31 @@ static int adopt_regs(struct adopted_driver *adopted, const struct umdev_regs_de
     return 0;
 }
 
+static int adopt_doorbells(struct adopted_driver *adopted,
+                           const struct umdev_doorbells_desc **doorbells, struct umdev_error *error)
+{
+    const struct umdev_doorbells_desc *foreign = *doorbells;
+    const struct layout layout = {
+        .what = "struct umdev_doorbell",
+        .theirs = foreign->doorbell_size,
+        .ours = sizeof(struct umdev_doorbell),
+        .least = MEMBER_END(struct umdev_doorbell, flags),
+        .say_size = "UMDEV_DOORBELLS()",
+    };
+    struct umdev_doorbells_desc *copy = take_block(adopted, 1, sizeof(*copy));
+    void *array = NULL;
+    int ret;
+
+    if (!copy)
+        return error_set(error, ENOMEM, "out of memory");
+    ret = copy_array(adopted, &layout, foreign->doorbells, foreign->ndoorbells, &array, error);
+    if (ret)
+        return ret;
+    *copy = (struct umdev_doorbells_desc){array, foreign->ndoorbells, layout.ours};
+    *doorbells = copy;
+    return 0;
+}
+
 static int adopt_bar(struct adopted_driver *adopted, const struct umdev_bar **bar,
                      struct umdev_error *error)
 {
@@ -161,7 +187,11 @@ static int adopt_bar(struct adopted_driver *adopted, const struct umdev_bar **ba
     copy = array;
     copy->struct_size = sizeof(*copy);
     *bar = copy;
-    return copy->regs ? adopt_regs(adopted, &copy->regs, error) : 0;
+    if (copy->regs)
+        ret = adopt_regs(adopted, &copy->regs, error);
+    if (!ret && copy->doorbells)
+        ret = adopt_doorbells(adopted, &copy->doorbells, error);
+    return ret;
 }
 
 static int adopt_extra(struct adopted_driver *adopted, struct umdev_pci *pci,

@@ -112,8 +112,10 @@ static int request_get_region_info(struct request *request)
             info.flags |= WIRE_REGION_FLAG_CAPS;
             region_caps_put(request->reply->body, sizeof(wire), &info);
         }
-        request->reply->fd = info.fd;
         request->reply->size = full;
+        request->reply->fd = info.fd;
+        request->reply->fds = &request->reply->fd;
+        request->reply->nfds = info.fd >= 0 ? 1 : 0;
     } else {
         request->reply->size = sizeof(wire);
     }
@@ -125,6 +127,61 @@ static int request_get_region_info(struct request *request)
         .size = info.size,
         .offset = info.offset,
     };
+    memcpy(request->reply->body, &wire, sizeof(wire));
+    return 0;
+}
+
+static void io_fds_put(uint8_t *body, const struct device_doorbell *doorbells, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct device_doorbell *doorbell = &doorbells[i];
+        struct wire_io_fd wire = {
+            .offset = doorbell->offset,
+            .size = doorbell->size,
+            .fd_index = i,
+            .type = WIRE_IO_FD_IOEVENTFD,
+            .datamatch = doorbell->match,
+        };
+
+        if (doorbell->has_match)
+            wire.flags |= WIRE_IOEVENTFD_DATAMATCH;
+        if (doorbell->port)
+            wire.flags |= WIRE_IOEVENTFD_PIO;
+        memcpy(body + i * sizeof(wire), &wire, sizeof(wire));
+    }
+}
+
+/*
+ * As many doorbells as the client takes fds in a message, each with its own: which of them rang is
+ * all that an eventfd can tell. As for the region's info, a short argsz is told the size it needs.
+ */
+static int request_get_region_io_fds(struct request *request)
+{
+    struct session *session = request->session;
+    const struct device_doorbell *doorbells;
+    struct wire_region_io_fds wire;
+    size_t count, full;
+    int ret;
+
+    memcpy(&wire, request->message->body, sizeof(wire));
+    if (wire.argsz < sizeof(wire) || wire.flags || wire.count)
+        return -EINVAL;
+    ret = device_get_doorbells(session->dev, wire.index, &doorbells, &count);
+    if (ret)
+        return ret;
+    count = MIN(count, (size_t)MIN(session->version.max_msg_fds, (uint32_t)FD_ARRAY_MAX));
+    full = sizeof(wire) + count * sizeof(struct wire_io_fd);
+    request->reply->size = sizeof(wire);
+    if (count && wire.argsz >= full) {
+        ret = doorbells_get(&session->doorbells, wire.index, (unsigned)count, &request->reply->fds);
+        if (ret)
+            return ret;
+        io_fds_put(request->reply->body + sizeof(wire), doorbells, (unsigned)count);
+        request->reply->nfds = (unsigned)count;
+        request->reply->size = full;
+    }
+    wire.argsz = (uint32_t)full;
+    wire.count = (uint32_t)count;
     memcpy(request->reply->body, &wire, sizeof(wire));
     return 0;
 }
@@ -248,6 +305,8 @@ static const struct {
     [WIRE_DMA_UNMAP] = {request_dma_unmap, sizeof(struct wire_dma_unmap), 0},
     [WIRE_DEVICE_GET_INFO] = {request_get_info, sizeof(struct wire_device_info), 0},
     [WIRE_DEVICE_GET_REGION_INFO] = {request_get_region_info, sizeof(struct wire_region_info), 0},
+    [WIRE_DEVICE_GET_REGION_IO_FDS] = {request_get_region_io_fds, sizeof(struct wire_region_io_fds),
+                                       0},
     [WIRE_DEVICE_GET_IRQ_INFO] = {request_get_irq_info, sizeof(struct wire_irq_info), 0},
     [WIRE_DEVICE_SET_IRQS] = {request_set_irqs, sizeof(struct wire_irq_set), TAKES_FDS | VARIABLE},
     [WIRE_REGION_READ] = {request_region_read, sizeof(struct wire_region_access), 0},

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -28,6 +29,7 @@ int session_init(struct session *session, int sock, const struct log *log, const
 
     memset(session, 0, sizeof(*session));
     session->client.disconnect = session_disconnect;
+    doorbells_init(&session->doorbells);
     session->log = log;
     snprintf(session->name, sizeof(session->name), "%s", name);
     session->reply = mmap(NULL, WIRE_MAX_MESSAGE, PROT_READ | PROT_WRITE,
@@ -48,6 +50,7 @@ void session_fini(struct session *session)
     if (session->sock >= 0)
         wire_stream_shutdown(&session->stream);
     wire_stream_fini(&session->stream);
+    doorbells_fini(&session->doorbells);
     munmap(session->reply, WIRE_MAX_MESSAGE);
     if (session->sock >= 0)
         close(session->sock);
@@ -64,11 +67,11 @@ static int session_send_reply(struct session *session, const struct wire_header 
         .flags = WIRE_TYPE_REPLY | (error ? WIRE_ERROR : 0u),
         .error = (uint32_t)error,
     };
-    bool with_fd = !error && reply->fd >= 0;
 
     memcpy(session->reply, &header, sizeof(header));
-    return wire_send(session->sock, session->reply, header.size, with_fd ? &reply->fd : NULL,
-                     with_fd ? 1 : 0);
+    if (error)
+        return wire_send(session->sock, session->reply, header.size, NULL, 0);
+    return wire_send(session->sock, session->reply, header.size, reply->fds, reply->nfds);
 }
 
 /* ------------------------------------------------------------------ VERSION */
@@ -138,7 +141,7 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
 {
     struct timeval receive_timeout = {.tv_sec = (time_t)(timeout_ms / 1000),
                                       .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
-    struct session_reply reply = {.body = session->reply + sizeof(struct wire_header), .fd = -1};
+    struct session_reply reply = {.body = session->reply + sizeof(struct wire_header)};
     struct wire_header request = {0};
     struct umdev_device *dev = NULL;
     struct timespec now;
@@ -151,12 +154,12 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
     setsockopt(session->sock, SOL_SOCKET, SO_RCVTIMEO, &receive_timeout, sizeof(receive_timeout));
     ret = version_receive(session, &request, &reply);
     if (ret == -EINVAL)
-        session_send_reply(session, &request, EINVAL, NULL);
+        session_send_reply(session, &request, EINVAL, &reply);
     if (ret)
         return ret;
     ret = session_open_device(session, get, opaque, &dev);
     if (ret) {
-        session_send_reply(session, &request, -ret, NULL);
+        session_send_reply(session, &request, -ret, &reply);
         return ret;
     }
     session->dev = dev;
@@ -168,29 +171,65 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
 
 /* ------------------------------------------------------------------ requests */
 
-/* Wait for a request or for the client's INTx unmask eventfd, if it has given one. */
+/* Note where in the stream a doorbell rang: behind what has come so far. */
+static void session_note_doorbell(struct session *session)
+{
+    int unread = 0;
+
+    if (session->doorbells_due)
+        return;
+    if (ioctl(session->sock, FIONREAD, &unread) < 0 || unread < 0)
+        unread = 0;
+    session->doorbells_due = session->stream.position + (uint64_t)unread;
+}
+
+static void session_hear_doorbells(struct session *session)
+{
+    session->doorbells_due = 0;
+    doorbells_hear(&session->doorbells, session->dev);
+}
+
+/*
+ * Wait for a request, hearing doorbells and the client's INTx unmask eventfd, where it has any.
+ * With a request there already they are looked at once.
+ */
 static void session_wait(struct session *session)
 {
-    struct pollfd fds[2] = {{.fd = session->sock, .events = POLLIN}, {.events = POLLIN}};
+    struct pollfd fds[3] = {
+        {.fd = session->sock, .events = POLLIN}, {.events = POLLIN}, {.events = POLLIN}};
+    bool ready = wire_stream_ready(&session->stream);
 
-    while (!wire_stream_ready(&session->stream)) {
+    while (true) {
         fds[1].fd = irqs_unmask_fd(device_irqs(session->dev));
-        if (fds[1].fd < 0)
+        fds[2].fd = session->doorbells.epoll;
+        if (fds[2].fd < 0 && (ready || fds[1].fd < 0))
             return;
-        if (poll(fds, 2, -1) < 0)
+        if (poll(fds, 3, ready ? 0 : -1) < 0)
             continue;
         if (fds[1].revents)
             irqs_unmask_event(device_irqs(session->dev));
-        if (fds[0].revents)
+        if (fds[2].revents && !ready && !fds[0].revents)
+            session_hear_doorbells(session);
+        else if (fds[2].revents)
+            session_note_doorbell(session);
+        if (ready || fds[0].revents)
             return;
     }
+}
+
+/* Whether a doorbell that rang comes before this message. */
+static bool session_doorbells_first(const struct session *session,
+                                    const struct wire_message *message)
+{
+    return session->doorbells_due && (!(message->header.flags & WIRE_NO_REPLY) ||
+                                      wire_stream_taken(&session->stream) > session->doorbells_due);
 }
 
 /* Answer one message. 1; −errno: the connection is over. */
 static int session_answer(struct session *session, const struct wire_message *message)
 {
     const struct wire_header *header = &message->header;
-    struct session_reply reply = {.body = session->reply + sizeof(*header), .fd = -1};
+    struct session_reply reply = {.body = session->reply + sizeof(*header)};
     int ret;
 
     /* An answer to a request that was never made. */
@@ -218,6 +257,8 @@ int session_serve(struct session *session)
     do {
         session_wait(session);
         ret = wire_stream_next(&session->stream, &message);
+        if (ret > 0 && session_doorbells_first(session, &message))
+            session_hear_doorbells(session);
         if (ret > 0)
             ret = session_answer(session, &message);
     } while (ret > 0);

@@ -5,11 +5,19 @@
  * The thread owns everything here but `client`, whose disconnect any thread may call while the
  * device is open: it shuts the socket down, which wakes the thread wherever it waits. The socket
  * is closed only after device_close(), when nobody can call disconnect any more.
+ *
+ * Waiting. A session without doorbells waits in the read of its socket. One that has handed some
+ * out polls before each read, and hears what rang
+ *  - after every message that was in the socket when it was noticed, so that writes posted before
+ *    it are done, but
+ *  - before a message that is answered: who sends one has waited for those before, so the ringing
+ *    came first.
  */
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
 
 #include "device/device.h"
+#include "server/doorbells.h"
 #include "server/server.h"
 #include "wire/stream.h"
 #include "wire/version.h"
@@ -24,15 +32,19 @@ struct session {
     struct umdev_device *dev; /* NULL until VERSION */
     uint8_t *reply;           /* WIRE_MAX_MESSAGE bytes; pages are only used as they are needed */
     struct wire_stream stream;
-    struct wire_version version;
-    char name[64]; /* for log lines */
+    struct wire_version version; /* as the client proposed it */
+    struct doorbells doorbells;
+    uint64_t doorbells_due; /* where in the stream one was noticed to ring; 0: none was */
+    char name[64];          /* for log lines */
 };
 
 /* A reply under construction: the body begins behind the header. */
 struct session_reply {
     uint8_t *body;
-    size_t size; /* of the body */
-    int fd;      /* sent along if >= 0; borrowed */
+    size_t size;    /* of the body */
+    const int *fds; /* sent along; borrowed */
+    unsigned nfds;
+    int fd; /* room for a single one */
 };
 
 /* The session takes the socket over if 0 is returned. −ENOMEM. */

@@ -252,6 +252,11 @@ bool wire_stream_ready(const struct wire_stream *stream)
     return stream->end - start >= header.size;
 }
 
+uint64_t wire_stream_taken(const struct wire_stream *stream)
+{
+    return stream->position - (stream->end - stream->start - stream->message_size);
+}
+
 int wire_send(int sock, const void *message, size_t size, const int *fds, unsigned nfds)
 {
     struct iovec iov = {.iov_base = (void *)message, .iov_len = size};

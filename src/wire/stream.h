@@ -74,6 +74,9 @@ int wire_stream_next(struct wire_stream *stream, struct wire_message *message);
 /* Whether wire_stream_next() has a whole message without reading. */
 bool wire_stream_ready(const struct wire_stream *stream);
 
+/* Where in the stream the message handed out last ends. */
+uint64_t wire_stream_taken(const struct wire_stream *stream);
+
 /* Send a whole message, with fds. 0 or −errno: −EPIPE (never a SIGPIPE), −ETIMEDOUT, … */
 int wire_send(int sock, const void *message, size_t size, const int *fds, unsigned nfds);
 

@@ -111,6 +111,25 @@ struct wire_cap_type {
     uint32_t type, subtype;
 } WIRE_PACKED;
 
+struct wire_region_io_fds {
+    uint32_t argsz, flags, index, count; /* `count` struct wire_io_fd follow in a reply */
+} WIRE_PACKED;
+
+struct wire_io_fd {
+    uint64_t offset, size;
+    uint32_t fd_index; /* of the message's fds */
+    uint32_t type, flags, padding;
+    uint64_t datamatch; /* an ioregionfd's user_data */
+} WIRE_PACKED;
+enum {
+    WIRE_IO_FD_IOEVENTFD = 0,
+    WIRE_IO_FD_IOREGIONFD = 1,
+};
+enum { /* KVM_IOEVENTFD_FLAG_* */
+       WIRE_IOEVENTFD_DATAMATCH = 1 << 0,
+       WIRE_IOEVENTFD_PIO = 1 << 1,
+};
+
 struct wire_irq_info {
     uint32_t argsz, flags, index, count;
 } WIRE_PACKED;

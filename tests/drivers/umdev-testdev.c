@@ -4,10 +4,11 @@
  *
  *   BAR0  64 KiB of memory, mapped whole; the DMA engine's buffer
  *   BAR1  registers (enum testdev_reg), the MSI-X table at 0x1000, the pending bits at 0x1800
- *   BAR2  2 MiB answered by callbacks: byte n reads as pattern(n), writes are summed up
+ *   BAR2  2 MiB answered by callbacks: byte n reads as pattern(n), writes are summed up; four
+ *         doorbells (bar2_doorbells)
  *   BAR3  64 KiB, of which two areas can be mapped; the rest is answered as BAR2
  *   BAR4  4 KiB read-only memory that holds the pattern
- *   BAR5  64 I/O ports that keep what is written to them
+ *   BAR5  64 I/O ports that keep what is written to them; 0x10 is a doorbell
  *   8 MSI-X vectors, 8 MSI vectors, INTx, PCI Express
  *
  * A register that does something stores its outcome, 0 or an errno, in RESULT. The COUNT registers
@@ -34,7 +35,11 @@ enum testdev_reg {
     REG_WRITE_SUM = 0x38,   /* 8 bytes: the sum of all bytes written to BAR2 and BAR3 callbacks */
     REG_UNMAP_FIRST = 0x40, /* 8 bytes: the range of the last dma_unmap() */
     REG_UNMAP_LAST = 0x48,
-    REG_COUNT = 0x80, /* enum testdev_count, 4 bytes each */
+    REG_BELL = 0x50,         /* a doorbell for any value */
+    REG_BELL_MATCH = 0x54,   /* a doorbell for 0x77 */
+    REG_BELL_VALUE = 0x58,   /* 8 bytes: what a doorbell's hook got last */
+    REG_BELL_SCRATCH = 0x60, /* and what was in SCRATCH then */
+    REG_COUNT = 0x80,        /* enum testdev_count, 4 bytes each */
 };
 
 enum testdev_dma {
@@ -51,12 +56,15 @@ enum testdev_count {
     COUNT_WRITE,
     COUNT_IRQS_CHANGED,
     COUNT_DMA_UNMAP,
+    COUNT_BELL,
     NUM_COUNTS,
 };
 
 #define MAGIC       0x74736574u
 #define BUFFER_SIZE 0x10000u
 #define SPARSE_SIZE 0x10000u
+#define BELL_MATCH  0x77
+#define BELL_VECTOR 7 /* of MSI-X: signalled by every doorbell of a register */
 
 struct testdev {
     struct umdev_regs regs;   /* BAR1 */
@@ -120,6 +128,16 @@ static void dma_go_write(struct umdev_device *dev, uint64_t value)
     set_result(umdev_device_priv(dev), dma_run(dev, (enum testdev_dma)value));
 }
 
+static void bell_write(struct umdev_device *dev, uint64_t value)
+{
+    struct testdev *t = umdev_device_priv(dev);
+
+    umdev_regs_set64(&t->regs, REG_BELL_VALUE, value);
+    umdev_regs_set32(&t->regs, REG_BELL_SCRATCH, umdev_regs_get32(&t->regs, REG_SCRATCH));
+    count(t, COUNT_BELL);
+    umdev_irq_trigger(dev, UMDEV_IRQ_MSIX, BELL_VECTOR);
+}
+
 static const struct umdev_reg_hook testdev_hooks[] = {
     {.offset = REG_MAGIC, .reset_value = MAGIC, .read_only = UINT32_MAX},
     {.offset = REG_SCRATCH},
@@ -132,9 +150,24 @@ static const struct umdev_reg_hook testdev_hooks[] = {
     {.offset = REG_DMA_SRC, .size = 8},
     {.offset = REG_DMA_DST, .size = 8},
     {.offset = REG_DMA_LEN, .size = 8},
+    {.offset = REG_BELL, .write = bell_write, .flags = UMDEV_DOORBELL},
+    {.offset = REG_BELL_MATCH,
+     .write = bell_write,
+     .flags = UMDEV_DOORBELL_MATCH,
+     .match = BELL_MATCH},
 };
 
-static const struct umdev_reg_hook port_hooks[] = {{.offset = 0}};
+static const struct umdev_reg_hook port_hooks[] = {
+    {.offset = 0},
+    {.offset = 0x10, .size = 2, .write = bell_write, .flags = UMDEV_DOORBELL},
+};
+
+static const struct umdev_doorbell bar2_doorbells[] = {
+    {.offset = 0x2000, .size = 2},
+    {.offset = 0x1000, .match = 5, .flags = UMDEV_DOORBELL_MATCH},
+    {.offset = 0x1000, .match = 0x01020304, .flags = UMDEV_DOORBELL_MATCH},
+    {.offset = 0x1ffff8, .size = 8, .match = UINT64_MAX, .flags = UMDEV_DOORBELL_MATCH},
+};
 
 /* ------------------------------------------------------------------ callbacks */
 
@@ -249,7 +282,7 @@ UMDEV_DRIVER(testdev,
         .bar = {
             UMDEV_BAR(.size = BUFFER_SIZE),
             UMDEV_BAR(.size = 8192, .regs = UMDEV_REGS(struct testdev, regs, testdev_hooks)),
-            UMDEV_BAR(.size = 2 << 20),
+            UMDEV_BAR(.size = 2 << 20, .doorbells = UMDEV_DOORBELLS(bar2_doorbells)),
             UMDEV_BAR(.size = SPARSE_SIZE),
             UMDEV_BAR(.size = 4096, .flags = UMDEV_BAR_READONLY),
             UMDEV_BAR(.size = 64, .flags = UMDEV_BAR_IO,

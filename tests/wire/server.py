@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vfiouser import TIMEOUT, Client, Disconnected, VfioError
+from vfiouser import QEMU_CAPABILITIES, TIMEOUT, Client, Disconnected, VfioError
 
 BUILD_DIR = Path(
     os.environ.get("UMDEV_BUILD_DIR") or Path(__file__).resolve().parents[2] / "build"
@@ -147,14 +147,14 @@ class Server:
         """A connected client that has said nothing."""
         return Client(self.paths[device])
 
-    def negotiated(self, device=0):
+    def negotiated(self, device=0, text=QEMU_CAPABILITIES):
         """A client that has its device. Those before may take a moment to be gone: until then the
         device is busy, or the seats for clients that have not said VERSION are taken."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             client = self.client(device)
             try:
-                client.negotiate()
+                client.negotiate(text=text)
                 return client
             except (Disconnected, VfioError) as e:
                 client.close()

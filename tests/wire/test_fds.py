@@ -26,7 +26,7 @@ WITHOUT_FDS = {
     vu.DMA_UNMAP: vu.dma_unmap_body(0, PAGE),
     vu.DEVICE_GET_INFO: vu.info_body(),
     vu.DEVICE_GET_REGION_INFO: vu.region_info_body(0),
-    vu.DEVICE_GET_REGION_IO_FDS: vu.info_body(),
+    vu.DEVICE_GET_REGION_IO_FDS: vu.io_fds_body(0),
     vu.DEVICE_GET_IRQ_INFO: vu.irq_info_body(0),
     vu.REGION_READ: vu.region_body(vu.BAR2, 0, 4),
     vu.REGION_WRITE: vu.region_body(vu.BAR0, 0, 4, b"data"),

@@ -76,6 +76,11 @@ ACTION_MASK = 8
 ACTION_UNMASK = 16
 ACTION_TRIGGER = 32
 
+# GET_REGION_IO_FDS: types, flags
+IOEVENTFD = 0
+IOEVENTFD_DATAMATCH = 1
+IOEVENTFD_PIO = 2
+
 # DEVICE_FEATURE flags and indices
 FEATURE_GET = 1 << 16
 FEATURE_SET = 1 << 17
@@ -136,6 +141,10 @@ def region_info_body(index, argsz=32):
 
 def irq_info_body(index, argsz=16):
     return struct.pack("=IIII", argsz, 0, index, 0)
+
+
+def io_fds_body(index, argsz=4096, flags=0, count=0):
+    return struct.pack("=IIII", argsz, flags, index, count)
 
 
 def set_irqs_body(flags, index, start, count, data=b"", argsz=None):

@@ -31,13 +31,15 @@ struct priv {
     struct umdev_regs regs;
 };
 static const struct umdev_reg_hook hooks[] = {{.offset = 8, .reset_value = 7}, {.offset = 16}};
+static const struct umdev_doorbell doorbells[] = {{.offset = 32}, {.offset = 64, .match = 3}};
 static const struct umdev_extra_region extra[] = {
     {.type = 5, .subtype = 6, .size = 64, .regs = UMDEV_REGS(struct priv, regs, hooks)},
     {.type = 7, .size = 4096, .flags = UMDEV_BAR_MEMORY},
 };
 static const struct umdev_pci *const pci_of_today =
     UMDEV_PCI(.vendor = 1, .device = 2, .class_code = 0x30000,
-              .bar = {UMDEV_BAR(.size = 4096, .regs = UMDEV_REGS(struct priv, regs, hooks))},
+              .bar = {UMDEV_BAR(.size = 4096, .regs = UMDEV_REGS(struct priv, regs, hooks),
+                                .doorbells = UMDEV_DOORBELLS(doorbells))},
               .vendor_cap = "abc", .vendor_cap_size = 3, UMDEV_EXTRA_REGIONS(extra));
 
 static struct umdev_driver whole(void)
@@ -104,6 +106,8 @@ static void test_a_driver_of_today(void **state)
     assert_int_equal(ours->pci->bar[0]->size, 4096);
     assert_int_equal(ours->pci->bar[0]->regs->nhooks, 2);
     assert_int_equal(ours->pci->bar[0]->regs->hooks[0].reset_value, 7);
+    assert_int_equal(ours->pci->bar[0]->doorbells->ndoorbells, 2);
+    assert_int_equal(ours->pci->bar[0]->doorbells->doorbells[1].match, 3);
     assert_null(ours->pci->bar[1]);
     assert_memory_equal(ours->pci->vendor_cap, "abc", ours->pci->vendor_cap_size);
     assert_int_equal(ours->pci->nextra, 2);
@@ -229,6 +233,54 @@ struct newer_hook {
     struct umdev_reg_hook known;
     uint64_t unknown;
 };
+
+struct newer_doorbell {
+    struct umdev_doorbell known;
+    uint64_t unknown;
+};
+
+static void test_a_newer_doorbell(void **state)
+{
+    struct newer_doorbell newer[2] = {{.known = doorbells[0]}, {.known = doorbells[1]}};
+    struct umdev_doorbells_desc list = {&newer[0].known, 2, sizeof(newer[0])};
+    struct umdev_driver driver = whole();
+    struct adopted_driver *adopted = NULL;
+
+    (void)state;
+    driver.pci = UMDEV_PCI(.bar = {UMDEV_BAR(.size = 16, .doorbells = &list)});
+    assert_int_equal(driver_adopt(&driver, &adopted, NULL), 0);
+    assert_int_equal(driver_adopted(adopted)->pci->bar[0]->doorbells->doorbells[1].offset, 64);
+    driver_release(adopted);
+    newer[1].unknown = 1;
+    assert_refused(&driver, ENOEXEC, "struct umdev_doorbell uses something newer");
+    list.doorbell_size = 16;
+    assert_refused(&driver, ENOEXEC, "UMDEV_DOORBELLS()");
+    list = (struct umdev_doorbells_desc){NULL, 2, sizeof(struct umdev_doorbell)};
+    assert_refused(&driver, EINVAL, "there is no array");
+}
+
+/* A hook that ends where doorbells were not thought of: its flags are zero. */
+static void test_an_older_hook(void **state)
+{
+    struct umdev_reg_hook older[2] = {hooks[0], hooks[1]};
+    const size_t size = offsetof(struct umdev_reg_hook, flags);
+    unsigned char packed[2 * sizeof(older[0])];
+    const struct umdev_regs_desc regs = {
+        .hooks = (const void *)packed, .nhooks = 2, .hook_size = size};
+    struct umdev_driver driver = whole();
+    struct adopted_driver *adopted = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        older[i].flags = UINT64_MAX;
+        memcpy(packed + i * size, &older[i], size);
+    }
+    driver.pci = UMDEV_PCI(.bar = {UMDEV_BAR(.size = 16, .regs = &regs)});
+    assert_int_equal(driver_adopt(&driver, &adopted, NULL), 0);
+    assert_int_equal(driver_adopted(adopted)->pci->bar[0]->regs->hooks[1].offset, 16);
+    assert_int_equal(driver_adopted(adopted)->pci->bar[0]->regs->hooks[0].flags, 0);
+    driver_release(adopted);
+}
 
 static void test_a_newer_driver(void **state)
 {
@@ -414,6 +466,8 @@ int main(void)
         cmocka_unit_test(test_an_older_driver),
         cmocka_unit_test(test_older_structs_below_the_driver),
         cmocka_unit_test(test_older_extra_regions),
+        cmocka_unit_test(test_a_newer_doorbell),
+        cmocka_unit_test(test_an_older_hook),
         cmocka_unit_test(test_a_newer_driver),
         cmocka_unit_test(test_another_api_version),
         cmocka_unit_test(test_sizes_that_cannot_be),
