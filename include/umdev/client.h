@@ -41,7 +41,8 @@ UMDEV_API int umdev_connect_fd(int fd, const struct umdev_connect_options *optio
                                struct umdev_client **client);
 /*
  * Disconnect and free. Unmaps what umdev_client_map_region() mapped and closes the eventfds of
- * umdev_client_irq_eventfd(). NULL is ignored. No other call may be under way.
+ * umdev_client_irq_eventfd() and umdev_client_get_io_fds(). NULL is ignored. No other call may be
+ * under way.
  */
 UMDEV_API void umdev_client_close(struct umdev_client *client);
 /* Whether the connection was still usable at the last call. Never blocks. */
@@ -95,6 +96,33 @@ struct umdev_region_info {
 /* Asked once and kept: what it points at stays valid until close. EINVAL: no such region. */
 UMDEV_API int umdev_client_get_region(struct umdev_client *client, unsigned region,
                                       struct umdev_region_info *info);
+
+/*
+ * Doorbells: writes of `size` bytes at `offset` of a region that need no message. Whoever completes
+ * such a write (KVM, told by KVM_IOEVENTFD; or the caller) signals `fd`, and the device hears it.
+ * With UMDEV_IO_FD_DATAMATCH only writes of `datamatch` are meant.
+ */
+enum {
+    UMDEV_IO_FD_EVENTFD = 0,        /* type: `fd` is an eventfd; flags and datamatch are valid */
+    UMDEV_IO_FD_REGION = 1,         /* type: `fd` is for ioregionfd, and datamatch its user data */
+    UMDEV_IO_FD_DATAMATCH = 1 << 0, /* flags: KVM_IOEVENTFD_FLAG_DATAMATCH */
+    UMDEV_IO_FD_PIO = 1 << 1,       /* flags: KVM_IOEVENTFD_FLAG_PIO */
+};
+struct umdev_io_fd {
+    uint64_t offset; /* in the region, and so is all of it */
+    uint64_t size;   /* an eventfd's: 1, 2, 4, 8 or, without UMDEV_IO_FD_DATAMATCH, 0: any */
+    int fd;          /* owned by the client; several may have the same */
+    uint32_t type;
+    uint32_t flags; /* UMDEV_IO_FD_DATAMATCH, UMDEV_IO_FD_PIO, and others of KVM's */
+    uint64_t datamatch;
+};
+/*
+ * A region's doorbells: asked once and kept, *count may be 0. The array and its fds stay valid
+ * until close. A write(2) to one of the fds reaches the device before any later call that waits for
+ * an answer. EINVAL: no such region. ENOSYS, EOPNOTSUPP or another: the server has no such command.
+ */
+UMDEV_API int umdev_client_get_io_fds(struct umdev_client *client, unsigned region,
+                                      const struct umdev_io_fd **io_fds, size_t *count);
 
 enum {
     UMDEV_IRQ_INFO_EVENTFD = 1 << 0,

@@ -22,7 +22,10 @@ struct probe_region {
     int error; /* errno of the question; 0: the rest is valid */
     struct umdev_region_info info;
     bool tried_map;
-    int map_error; /* errno of mapping the first area; 0: it can be mapped */
+    int map_error;       /* errno of mapping the first area; 0: it can be mapped */
+    int doorbells_error; /* errno of asking; 0: the rest is valid */
+    const struct umdev_io_fd *doorbells;
+    size_t ndoorbells;
 };
 
 struct probe_irq {

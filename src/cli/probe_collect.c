@@ -103,6 +103,24 @@ static int collect_config(struct umdev_client *client, struct probe *probe)
     return pci_decode(probe->config, size, bars, region_size(probe, UMDEV_REGION_ROM), &probe->pci);
 }
 
+/* Many servers have no doorbells and some lose their heads over the question: it comes last, and
+ * what was found out before is shown all the same. */
+static void collect_doorbells(struct umdev_client *client, struct probe *probe)
+{
+    int error = 0;
+
+    for (unsigned i = 0; i < probe->nregions; i++) {
+        struct probe_region *region = &probe->regions[i];
+
+        if (region->error || !region->info.size || !(region->info.flags & UMDEV_REGION_WRITE) ||
+            i == UMDEV_REGION_CONFIG)
+            continue;
+        if (error != ENOSYS)
+            error = -umdev_client_get_io_fds(client, i, &region->doorbells, &region->ndoorbells);
+        region->doorbells_error = error;
+    }
+}
+
 int probe_collect(struct umdev_client *client, struct probe *probe)
 {
     int ret;
@@ -115,5 +133,7 @@ int probe_collect(struct umdev_client *client, struct probe *probe)
         ret = collect_irqs(client, probe);
     if (!ret)
         ret = collect_config(client, probe);
+    if (!ret)
+        collect_doorbells(client, probe);
     return ret;
 }

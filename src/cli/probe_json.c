@@ -83,6 +83,31 @@ static json_t *areas_json(const struct umdev_region_info *info)
     return array;
 }
 
+static json_t *doorbell_json(const struct umdev_io_fd *doorbell)
+{
+    bool ioregionfd = doorbell->type == UMDEV_IO_FD_REGION;
+    bool has_match = !ioregionfd && doorbell->flags & UMDEV_IO_FD_DATAMATCH;
+    json_t *match = has_match ? probe_json_number(doorbell->datamatch) : json_null();
+    json_t *data = ioregionfd ? probe_json_number(doorbell->datamatch) : json_null();
+
+    return json_pack(
+        "{s:o, s:o, s:s, s:b, s:o, s:o}", "offset", probe_json_number(doorbell->offset), "size",
+        probe_json_number(doorbell->size), "type", ioregionfd ? "ioregionfd" : "ioeventfd", "port",
+        !ioregionfd && doorbell->flags & UMDEV_IO_FD_PIO, "match", match, "user_data", data);
+}
+
+static json_t *doorbells_json(const struct probe_region *region)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < region->ndoorbells; i++)
+        if (json_array_append_new(array, doorbell_json(&region->doorbells[i]))) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
 static json_t *region_json(const struct probe_region *region, uint32_t index)
 {
     static const struct flag_key keys[] = {
@@ -101,13 +126,15 @@ static json_t *region_json(const struct probe_region *region, uint32_t index)
     type = info->has_type ? json_pack("{s:I, s:I}", "type", (json_int_t)info->type, "subtype",
                                       (json_int_t)info->subtype)
                           : json_null();
-    return json_pack("{s:I, s:s, s:n, s:o, s:o, s:o, s:b, s:o, s:b, s:o, s:b, s:o}", "index",
-                     (json_int_t)index, "name", probe_region_name(index, name), "error", "size",
-                     probe_json_number(info->size), "offset", probe_json_number(info->offset),
-                     "flags", flags_json(info->flags, keys, ARRAY_SIZE(keys)), "sparse",
-                     info->sparse, "areas", areas_json(info), "msix_mappable", info->msix_mappable,
-                     "type", type, "maps", region->tried_map && !region->map_error, "map_error",
-                     error_json(region->map_error));
+    return json_pack("{s:I, s:s, s:n, s:o, s:o, s:o, s:b, s:o, s:b, s:o, s:b, s:o, s:o, s:o}",
+                     "index", (json_int_t)index, "name", probe_region_name(index, name), "error",
+                     "size", probe_json_number(info->size), "offset",
+                     probe_json_number(info->offset), "flags",
+                     flags_json(info->flags, keys, ARRAY_SIZE(keys)), "sparse", info->sparse,
+                     "areas", areas_json(info), "msix_mappable", info->msix_mappable, "type", type,
+                     "maps", region->tried_map && !region->map_error, "map_error",
+                     error_json(region->map_error), "doorbells", doorbells_json(region),
+                     "doorbells_error", error_json(region->doorbells_error));
 }
 
 static json_t *irq_json(const struct probe_irq *irq, uint32_t index)

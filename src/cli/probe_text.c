@@ -6,6 +6,7 @@
 #include "base/range.h"
 #include "cli/probe.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -107,6 +108,30 @@ static void print_areas(const struct umdev_region_info *info, FILE *out)
         fprintf(out, "\t\tno mappable area\n");
 }
 
+static void print_doorbells(const struct probe_region *region, FILE *out)
+{
+    char text[PROBE_NAME_MAX];
+
+    /* Optional: of a server that does not know the question nothing is missing. */
+    if (region->doorbells_error && region->doorbells_error != ENOSYS)
+        fprintf(out, "\t\tdoorbells refused (%s)\n",
+                probe_error_text(region->doorbells_error, text));
+    for (size_t i = 0; i < region->ndoorbells; i++) {
+        const struct umdev_io_fd *doorbell = &region->doorbells[i];
+
+        fprintf(out, "\t\tdoorbell 0x%" PRIx64, doorbell->offset);
+        if (doorbell->size)
+            fprintf(out, " [size=%" PRIu64 "]", doorbell->size);
+        if (doorbell->type == UMDEV_IO_FD_REGION)
+            fprintf(out, " ioregionfd, user data 0x%" PRIx64, doorbell->datamatch);
+        else if (doorbell->flags & UMDEV_IO_FD_DATAMATCH)
+            fprintf(out, " value 0x%" PRIx64, doorbell->datamatch);
+        else
+            fprintf(out, " any value");
+        fputc('\n', out);
+    }
+}
+
 static void print_region(const struct probe_region *region, uint32_t index, FILE *out)
 {
     static const struct flag_name flags[] = {
@@ -139,6 +164,7 @@ static void print_region(const struct probe_region *region, uint32_t index, FILE
         fprintf(out, "\t\ttype 0x%" PRIx32 " subtype 0x%" PRIx32 "\n", info->type, info->subtype);
     if (info->msix_mappable)
         fprintf(out, "\t\tmappable over the MSI-X table\n");
+    print_doorbells(region, out);
 }
 
 static bool is_absent(const struct probe_region *region)

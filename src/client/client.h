@@ -37,6 +37,7 @@
 
 struct client_call;
 struct client_region;
+struct client_io_fds;
 struct client_mapping;
 struct client_irq;
 
@@ -60,6 +61,7 @@ struct umdev_client {
 
     pthread_mutex_t device_lock; /* what is kept about the device, and the asking for it */
     struct client_region *regions[CLIENT_MAX_REGIONS]; /* NULL: not asked yet */
+    struct client_io_fds *io_fds[CLIENT_MAX_REGIONS];  /* likewise */
     struct client_mapping *mappings;
     struct client_irq *irqs;
 };
@@ -83,6 +85,7 @@ struct client_call {
     void *reply_data;
     size_t reply_data_max, reply_data_size;
     int *reply_fd;
+    struct fd_array *reply_fds; /* where not NULL, gets them all instead */
 
     /* The rest is the transport's, under client->lock. */
     struct client_call *next;
@@ -109,6 +112,7 @@ int client_wait(const struct umdev_client *client, short events, uint64_t deadli
 /* The ends of what the other files keep, for umdev_client_close(). */
 void client_mappings_free(struct umdev_client *client);
 void client_regions_free(struct umdev_client *client);
+void client_io_fds_free(struct umdev_client *client);
 void client_irqs_free(struct umdev_client *client);
 
 #endif

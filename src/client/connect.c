@@ -84,6 +84,7 @@ void umdev_client_close(struct umdev_client *client)
         return;
     client_mappings_free(client);
     client_regions_free(client);
+    client_io_fds_free(client);
     client_irqs_free(client);
     wire_stream_fini(&client->stream);
     close(client->sock);

@@ -260,6 +260,10 @@ static int deliver(struct client_call *call, const struct wire_message *message,
     call->reply_data_size = data_size;
     if (call->reply_fd)
         *call->reply_fd = fd_array_take(message->fds, 0);
+    if (call->reply_fds) {
+        *call->reply_fds = *message->fds;
+        message->fds->count = 0;
+    }
     return 0;
 }
 
@@ -437,19 +441,22 @@ static void end_wanting_fds(struct umdev_client *client)
 int client_call(struct umdev_client *client, struct client_call *call)
 {
     uint64_t deadline = client_deadline(client);
+    bool wants_fds = call->reply_fd || call->reply_fds;
     int ret;
 
     call->wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     call->waiting = call->done = false;
     call->reply_data_size = 0;
-    if (call->reply_fd) {
+    if (call->reply_fd)
         *call->reply_fd = -1;
+    if (call->reply_fds)
+        fd_array_init(call->reply_fds);
+    if (wants_fds)
         begin_wanting_fds(client);
-    }
     ret = send_call(client, call, deadline);
     if (!ret)
         ret = wait_for_reply(client, call, deadline);
-    if (call->reply_fd)
+    if (wants_fds)
         end_wanting_fds(client);
     pthread_cond_destroy(&call->wake);
     return ret;

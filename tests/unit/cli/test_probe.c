@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <linux/pci_regs.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #define CONFIG_SIZE 256
@@ -92,6 +93,32 @@ static void answer_all(struct fake *fake, int fd)
     answer_irq(fake, 2, 9, 4);
 }
 
+/* Three doorbells of a region. */
+static void answer_doorbells(struct fake *fake, uint32_t index)
+{
+    struct {
+        struct wire_region_io_fds fixed;
+        struct wire_io_fd entries[3];
+    } WIRE_PACKED reply = {
+        .fixed = {sizeof(reply), 0, index, 3},
+        .entries =
+            {
+                {.offset = 0x10, .size = 4},
+                {.offset = 0x20, .size = 2, .flags = 3, .datamatch = 0x77},
+                {.offset = 0x100, .size = 0x100, .type = 1, .datamatch = 9},
+            },
+    };
+    int fd = eventfd(0, EFD_CLOEXEC);
+
+    fake_answer_fds(fake, WIRE_DEVICE_GET_REGION_IO_FDS, &reply, sizeof(reply), &fd, 1);
+    close(fd);
+}
+
+static void answer_no_doorbells(struct fake *fake)
+{
+    fake_answer_error(fake, WIRE_DEVICE_GET_REGION_IO_FDS, ENOSYS);
+}
+
 static char *text_of(void)
 {
     char *text;
@@ -134,6 +161,7 @@ static void assert_only_reads(struct fake *fake, unsigned requests)
         assert_true(request.header.command == WIRE_DEVICE_GET_INFO ||
                     request.header.command == WIRE_DEVICE_GET_REGION_INFO ||
                     request.header.command == WIRE_DEVICE_GET_IRQ_INFO ||
+                    request.header.command == WIRE_DEVICE_GET_REGION_IO_FDS ||
                     request.header.command == WIRE_REGION_READ);
     }
     fake_assert_quiet(fake);
@@ -157,6 +185,7 @@ static void test_text(void **state)
     fake_connect(&fake);
     answer_all(&fake, fd);
     answer_config(&fake, 0, CONFIG_SIZE);
+    answer_doorbells(&fake, 0);
     collect(&fake);
     text = text_of();
     assert_text(text, "vfio-user 0.1\n");
@@ -164,6 +193,9 @@ static void test_text(void **state)
     assert_text(text, "Device: pci reset; 9 regions, 3 interrupt types\n");
     assert_text(text, "BAR0: [size=16K] read write mmap at offset 0x0, maps\n");
     assert_text(text, "mappable area 0x0-0x3fff [size=16K]\n");
+    assert_text(text, "\t\tdoorbell 0x10 [size=4] any value\n");
+    assert_text(text, "\t\tdoorbell 0x20 [size=2] value 0x77\n");
+    assert_text(text, "\t\tdoorbell 0x100 [size=256] ioregionfd, user data 0x9\n");
     assert_text(text, "BAR5: refused (No such device)\n");
     assert_text(text, "config: [size=256] read write\n");
     assert_text(text, "not implemented: BAR1, BAR2, BAR3, BAR4, ROM, VGA\n");
@@ -177,14 +209,14 @@ static void test_text(void **state)
     assert_text(text, "Vector table: BAR=0 offset=00000000\n");
     assert_text(text, "PBA: BAR=0 offset=00000800\n");
     free(text);
-    assert_only_reads(&fake, 1 + UMDEV_NUM_REGIONS + 3 + 1);
+    assert_only_reads(&fake, 1 + UMDEV_NUM_REGIONS + 3 + 1 + 1);
     fake_close(&fake);
 }
 
 static void test_json(void **state)
 {
     CLEANUP_FD int fd = memfd_create("bar", MFD_CLOEXEC);
-    json_t *root, *region, *pci, *cap;
+    json_t *root, *region, *bells, *bell, *pci, *cap;
     struct fake fake;
 
     (void)state;
@@ -192,6 +224,7 @@ static void test_json(void **state)
     fake_connect(&fake);
     answer_all(&fake, fd);
     answer_config(&fake, 0, CONFIG_SIZE);
+    answer_doorbells(&fake, 0);
     collect(&fake);
     root = json_of();
     assert_string_equal(json_string_value(json_object_get(root, "socket")), "/run/x?.sock");
@@ -202,6 +235,17 @@ static void test_json(void **state)
     region = json_array_get(json_object_get(root, "regions"), 0);
     assert_int_equal(json_integer_value(json_object_get(region, "size")), 0x4000);
     assert_true(json_is_true(json_object_get(region, "maps")));
+    assert_true(json_is_null(json_object_get(region, "doorbells_error")));
+    bells = json_object_get(region, "doorbells");
+    assert_int_equal(json_array_size(bells), 3);
+    assert_true(json_is_null(json_object_get(json_array_get(bells, 0), "match")));
+    bell = json_array_get(bells, 1);
+    assert_int_equal(json_integer_value(json_object_get(bell, "match")), 0x77);
+    assert_true(json_is_true(json_object_get(bell, "port")));
+    assert_string_equal(json_string_value(json_object_get(bell, "type")), "ioeventfd");
+    bell = json_array_get(bells, 2);
+    assert_string_equal(json_string_value(json_object_get(bell, "type")), "ioregionfd");
+    assert_int_equal(json_integer_value(json_object_get(bell, "user_data")), 9);
     region = json_array_get(json_object_get(root, "regions"), 5);
     assert_string_equal(json_string_value(json_object_get(region, "error")), "ENODEV");
     pci = json_object_get(root, "pci");
@@ -228,6 +272,7 @@ static void test_config_in_pieces(void **state)
     fake_answer_error(&fake, WIRE_REGION_READ, EINVAL);
     for (unsigned at = 0; at < CONFIG_SIZE; at += 4)
         answer_config(&fake, at, 4);
+    answer_no_doorbells(&fake);
     collect(&fake);
     assert_true(probe.has_config);
     assert_int_equal(probe.pci.device, 0x1111);
@@ -245,9 +290,11 @@ static void test_no_config(void **state)
     answer_all(&fake, -1);
     fake_answer_error(&fake, WIRE_REGION_READ, EACCES);
     fake_answer_error(&fake, WIRE_REGION_READ, EACCES);
+    fake_answer_error(&fake, WIRE_DEVICE_GET_REGION_IO_FDS, ENOMEM);
     collect(&fake);
     text = text_of();
     assert_text(text, "BAR0: [size=16K] read write mmap at offset 0x0, but came without a file\n");
+    assert_text(text, "\t\tdoorbells refused (Cannot allocate memory)\n");
     assert_text(text, "PCI: the config space can't be read (Permission denied)\n");
     free(text);
     json_decref(json_of());
@@ -259,6 +306,7 @@ static void test_no_config(void **state)
         answer_device(&fake, flags, 8, 0);
         for (uint32_t i = 0; i < 8; i++)
             answer_region(&fake, i, 3, 63, -1);
+        answer_no_doorbells(&fake);
         collect(&fake);
         assert_false(probe.has_config);
         text = text_of();
@@ -281,6 +329,7 @@ static void test_absurd_numbers(void **state)
     answer_device(&fake, UINT32_MAX & ~2u, UINT32_MAX, 0);
     for (uint32_t i = 0; i < PROBE_MAX_REGIONS; i++)
         answer_region(&fake, i, UINT32_MAX & ~12u, UINT64_MAX, -1);
+    answer_no_doorbells(&fake); /* asked of the first alone */
     collect(&fake);
     text = text_of();
     assert_text(text, "\tregion 255: ");
