@@ -54,8 +54,8 @@ struct row {
 };
 
 extern const struct row trap_read4_row, trap_write4_row, dma_map_unmap_row, irq_reader_row,
-    irq_doorbell_row, irq_set_irqs_row, vgpu_fill_row, vgpu_copy_row, memory_server_row,
-    memory_device_row, life_create_row;
+    irq_doorbell_row, doorbell_ioeventfd_row, irq_set_irqs_row, vgpu_fill_row, vgpu_copy_row,
+    memory_server_row, memory_device_row, life_create_row;
 
 /* ------------------------------------------------------------------ helpers */
 
@@ -73,7 +73,7 @@ void bench_kill(pid_t pid);
 /* The device that our rows and the peer's serve: BAR 0 is a register file. */
 enum {
     BENCH_REG_SCRATCH = 0x00,
-    BENCH_REG_DOORBELL = 0x08, /* a write signals MSI-X vector 0 */
+    BENCH_REG_DOORBELL = 0x08, /* a write signals MSI-X vector 0; ours can be an eventfd, too */
     BENCH_BAR_SIZE = 4096,
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Interrupts: to a reader that sleeps, from a doorbell write, and from a new eventfd on. */
+/* Interrupts: to a reader that sleeps, from a doorbell that is written or signalled, and from a new
+ * eventfd on. */
 #include "bench.h"
 
 #include <errno.h>
@@ -23,12 +24,12 @@ enum {
 struct irq_device {
     struct bench_server server;
     struct bench_shared *shared;
-    int fd;
+    int fd, bell; /* the doorbell's eventfd; the server's */
 };
 
 struct irq_floor {
     pid_t pid;
-    int sock, fd;
+    int sock, fd, bell;
     struct bench_shared *shared;
 };
 
@@ -217,6 +218,44 @@ static int set_irqs_floor_measure(void *state, double *samples, size_t n)
     return 0;
 }
 
+/* Signal the doorbell as KVM would and sleep until the interrupt is there. */
+static int ring_measure_fds(int bell, int irq, double *samples, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start = bench_now_ns(), count = 1;
+
+        if (write(bell, &count, sizeof(count)) != sizeof(count) ||
+            read(irq, &count, sizeof(count)) != sizeof(count))
+            return -errno;
+        samples[i] = (double)(bench_now_ns() - start);
+    }
+    return 0;
+}
+
+static int ring_measure(void *state, double *samples, size_t n)
+{
+    const struct irq_device *device = state;
+
+    return ring_measure_fds(device->bell, device->fd, samples, n);
+}
+
+static int ring_floor_measure(void *state, double *samples, size_t n)
+{
+    const struct irq_floor *floor = state;
+
+    return ring_measure_fds(floor->bell, floor->fd, samples, n);
+}
+
+static void ring_floor_serve(int sock, void *arg)
+{
+    const struct irq_floor *floor = arg;
+    uint64_t count;
+
+    (void)sock;
+    while (read(floor->bell, &count, sizeof(count)) == sizeof(count))
+        signal_eventfd(arg);
+}
+
 static void device_stop(void *state)
 {
     struct irq_device *device = state;
@@ -232,6 +271,7 @@ static void floor_stop(void *state)
 
     close(floor->sock);
     close(floor->fd);
+    close(floor->bell);
     bench_kill(floor->pid);
     bench_shared_free(floor->shared);
     free(floor);
@@ -264,6 +304,7 @@ static int irq_start(struct row_run *run, int (*measure)(void *, double *, size_
         return ret;
     floor->shared = bench_shared_new();
     floor->fd = eventfd(0, EFD_CLOEXEC);
+    floor->bell = eventfd(0, EFD_CLOEXEC);
     floor->pid = bench_spawn(run->server_cpu, serve_floor, floor, &floor->sock);
     if (floor->pid < 0)
         return floor->pid;
@@ -284,6 +325,30 @@ static int doorbell_start(struct row_run *run)
 static int set_irqs_start(struct row_run *run)
 {
     return irq_start(run, set_irqs_measure, set_irqs_floor_measure, set_irqs_floor_serve);
+}
+
+/* Without the peer: its server offers eventfds, but does not listen to them. */
+static int ring_start(struct row_run *run)
+{
+    const struct bench_options alone = {.quick = run->options->quick};
+    struct row_run without_peer = *run;
+    const struct umdev_io_fd *doorbells;
+    struct irq_device *device;
+    size_t count = 0;
+    int ret;
+
+    without_peer.options = &alone;
+    ret = irq_start(&without_peer, ring_measure, ring_floor_measure, ring_floor_serve);
+    run->ours = without_peer.ours;
+    run->floor = without_peer.floor;
+    if (ret)
+        return ret;
+    device = run->ours.state;
+    ret = umdev_client_get_io_fds(device->server.client, UMDEV_REGION_BAR0, &doorbells, &count);
+    if (ret || count == 0)
+        return ret ? ret : -ENODEV;
+    device->bell = doorbells[0].fd;
+    return 0;
 }
 
 const struct row irq_reader_row = {
@@ -315,4 +380,14 @@ const struct row irq_set_irqs_row = {
     .placed = true,
     .samples = 500,
     .start = set_irqs_start,
+};
+
+const struct row doorbell_ioeventfd_row = {
+    .name = "doorbell.ioeventfd",
+    .what = "eventfd doorbell, callback, interrupt, reader / two bare eventfds",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .placed = true,
+    .samples = 1000,
+    .start = ring_start,
 };

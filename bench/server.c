@@ -31,7 +31,7 @@ static void bench_doorbell(struct umdev_device *dev, uint64_t value)
 }
 
 static const struct umdev_reg_hook bench_hooks[] = {
-    {.offset = BENCH_REG_DOORBELL, .write = bench_doorbell},
+    {.offset = BENCH_REG_DOORBELL, .write = bench_doorbell, .flags = UMDEV_DOORBELL},
 };
 
 static const struct umdev_type bench_types[] = {{.name = "1"}};
