@@ -22,12 +22,19 @@ static void session_disconnect(struct device_client *client)
     shutdown(session->sock, SHUT_RDWR);
 }
 
+static void session_client_dma_wanted(struct device_client *client)
+{
+    session_dma_wanted((struct session *)((char *)client - offsetof(struct session, client)));
+}
+
 int session_init(struct session *session, int sock, const struct log *log, const char *name)
 {
     int ret;
 
     memset(session, 0, sizeof(*session));
     session->client.disconnect = session_disconnect;
+    session->client.dma_wanted = session_client_dma_wanted;
+    session_dma_init(session);
     session->log = log;
     snprintf(session->name, sizeof(session->name), "%s", name);
     session->reply = mmap(NULL, WIRE_MAX_MESSAGE, PROT_READ | PROT_WRITE,
@@ -49,6 +56,7 @@ void session_fini(struct session *session)
         wire_stream_shutdown(&session->stream);
     wire_stream_fini(&session->stream);
     munmap(session->reply, WIRE_MAX_MESSAGE);
+    session_dma_fini(session);
     if (session->sock >= 0)
         close(session->sock);
 }
@@ -168,22 +176,49 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
 
 /* ------------------------------------------------------------------ requests */
 
-/* Wait for a request or for the client's INTx unmask eventfd, if it has given one. */
-static void session_wait(struct session *session)
+/* Do what a descriptor of session_wait() has woken us for. */
+static void session_wake_up(struct session *session, const struct pollfd *unmask,
+                            const struct pollfd *wake)
 {
-    struct pollfd fds[2] = {{.fd = session->sock, .events = POLLIN}, {.events = POLLIN}};
+    uint64_t count;
 
+    if (unmask->revents)
+        irqs_unmask_event(device_irqs(session->dev));
+    if (wake->revents)
+        (void)!read(wake->fd, &count, sizeof(count));
+}
+
+/*
+ * Wait for a message; for the client's INTx unmask eventfd, if it has given one; and for DMA that
+ * goes by message, if it has memory without a file. A client with neither costs no poll().
+ */
+static int session_wait(struct session *session)
+{
+    struct pollfd fds[3] = {
+        {.fd = session->sock, .events = POLLIN}, {.events = POLLIN}, {.events = POLLIN}};
+    int ret;
+
+    fds[2].fd = atomic_load_explicit(&session->dma.wake, memory_order_relaxed);
+    if (fds[2].fd >= 0 && wire_stream_ready(&session->stream))
+        return session_dma_take_turn(session);
     while (!wire_stream_ready(&session->stream)) {
+        int timeout_ms = -1;
+
         fds[1].fd = irqs_unmask_fd(device_irqs(session->dev));
-        if (fds[1].fd < 0)
-            return;
-        if (poll(fds, 2, -1) < 0)
+        if (fds[1].fd < 0 && fds[2].fd < 0)
+            return 0;
+        if (fds[2].fd >= 0) {
+            ret = session_dma_send(session, &timeout_ms);
+            if (ret)
+                return ret;
+        }
+        if (poll(fds, 3, timeout_ms) < 0)
             continue;
-        if (fds[1].revents)
-            irqs_unmask_event(device_irqs(session->dev));
+        session_wake_up(session, &fds[1], &fds[2]);
         if (fds[0].revents)
-            return;
+            return 0;
     }
+    return 0;
 }
 
 /* Answer one message. 1; −errno: the connection is over. */
@@ -193,9 +228,8 @@ static int session_answer(struct session *session, const struct wire_message *me
     struct session_reply reply = {.body = session->reply + sizeof(*header), .fd = -1};
     int ret;
 
-    /* An answer to a request that was never made. */
     if ((header->flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY)
-        return -EPROTO;
+        return session_dma_reply(session, message);
     if (header->flags & ~(uint32_t)WIRE_NO_REPLY)
         ret = -EINVAL;
     else
@@ -216,10 +250,14 @@ int session_serve(struct session *session)
     int ret;
 
     do {
-        session_wait(session);
+        ret = session_wait(session);
+        if (ret)
+            break;
         ret = wire_stream_next(&session->stream, &message);
         if (ret > 0)
             ret = session_answer(session, &message);
+        else if (ret == -ETIMEDOUT)
+            ret = 1; /* half a message: go and see whether an answer is overdue */
     } while (ret > 0);
     /* A client that leaves in the middle of something has left all the same. */
     return ret == -ECONNRESET || ret == -EPIPE ? 0 : ret;

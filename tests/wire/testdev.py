@@ -30,9 +30,13 @@ REG_COUNT = 0x80
     COUNT_WRITE,
     COUNT_IRQS_CHANGED,
     COUNT_DMA_UNMAP,
-) = range(7)
+    COUNT_DMA_DONE,
+) = range(8)
 
 DMA_TO_BAR0, DMA_FROM_BAR0, DMA_COPY = 1, 2, 3
+DMA_ENGINE = 0x100  # by a thread of the device
+DMA_ASYNC = 0x200  # begun by the register write, ended by the last answer
+DMA_VECTOR = 7  # the MSI-X vector that tells the end of these two
 
 MSIX_TABLE = 0x1000
 MSIX_PBA = 0x1800
