@@ -43,11 +43,63 @@ static bool vram_holds(const struct vgpu_memory *memory, uint64_t address, uint6
     return false;
 }
 
+static void window_move(const struct umdev_dma_window *window, void *buf, unsigned prot)
+{
+    if (prot == UMDEV_WRITE)
+        memcpy(window->ptr, buf, window->len);
+    else
+        memcpy(buf, window->ptr, window->len);
+}
+
+/* One window after the other; without `buf` just to see that they are all to be had. */
+static int guest_pass(struct umdev_device *dev, uint64_t address, uint8_t *buf, size_t len,
+                      unsigned prot)
+{
+    while (len > 0) {
+        struct umdev_dma_window window;
+        int ret = umdev_dma_acquire(dev, umdev_iova(address), len, prot, &window);
+        size_t got;
+
+        if (ret)
+            return ret;
+        got = window.len;
+        if (buf)
+            window_move(&window, buf, prot);
+        umdev_dma_release(dev, &window);
+        address += got;
+        buf = buf ? buf + got : NULL;
+        len -= got;
+    }
+    return 0;
+}
+
+/*
+ * Client memory by windows, all or nothing. umdev_dma_read() would wait for a client that gave no
+ * file, and the engine, which serves other devices too, waits for nobody's answer.
+ */
+static int guest_move(struct umdev_device *dev, uint64_t address, void *buf, size_t len,
+                      unsigned prot)
+{
+    struct umdev_dma_window first;
+    int ret = len > 0 ? umdev_dma_acquire(dev, umdev_iova(address), len, prot, &first) : 0;
+
+    if (ret || len == 0)
+        return ret;
+    ret = guest_pass(dev, address + first.len, NULL, len - first.len, prot);
+    if (!ret) {
+        window_move(&first, buf, prot);
+        ret =
+            guest_pass(dev, address + first.len, (uint8_t *)buf + first.len, len - first.len, prot);
+    }
+    umdev_dma_release(dev, &first);
+    return ret;
+}
+
 bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t address, void *buf,
                       size_t len, struct vgpu_fault *fault)
 {
     if (guest) {
-        int ret = umdev_dma_read(memory->dev, umdev_iova(address), buf, len);
+        int ret = guest_move(memory->dev, address, buf, len, UMDEV_READ);
 
         return ret ? dma_fault(fault, ret, address) : true;
     }
@@ -61,7 +113,7 @@ bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t ad
                        const void *buf, size_t len, struct vgpu_fault *fault)
 {
     if (guest) {
-        int ret = umdev_dma_write(memory->dev, umdev_iova(address), buf, len);
+        int ret = guest_move(memory->dev, address, (void *)buf, len, UMDEV_WRITE);
 
         return ret ? dma_fault(fault, ret, address) : true;
     }

@@ -42,7 +42,8 @@ UMDEV_API int umdev_connect_fd(int fd, const struct umdev_connect_options *optio
 /*
  * Disconnect and free. Unmaps what umdev_client_map_region() mapped and closes the eventfds of
  * umdev_client_irq_eventfd() and umdev_client_get_io_fds(). NULL is ignored. No other call may be
- * under way.
+ * under way. After fork() the child can do nothing else with a client; the parent's connection goes
+ * on.
  */
 UMDEV_API void umdev_client_close(struct umdev_client *client);
 /* Whether the connection was still usable at the last call. Never blocks. */
@@ -192,12 +193,25 @@ UMDEV_API int umdev_client_unmap_region(struct umdev_client *client, void *ptr);
 
 /*
  * Let the device reach `size` bytes of `fd` from `fd_offset` at `iova` with `prot` (UMDEV_READ,
- * UMDEV_WRITE). The fd stays the caller's. fd −1: memory without a file. Page-aligned.
+ * UMDEV_WRITE). The fd stays the caller's. fd −1: memory without a file, of which the library knows
+ * nothing: the device's accesses fail (EFAULT). Page-aligned.
  * EEXIST: overlaps a mapping. ENOSPC: too many mappings. EINVAL: sizes, alignment, protection, or
  * the file is too short.
  */
 UMDEV_API int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset,
                                    umdev_iova_t iova, uint64_t size, unsigned prot);
+/*
+ * The same for `size` bytes of this process's memory at `ptr`, which need be no file: the library
+ * answers the device's reads and writes by message, during calls and between them. The first such
+ * mapping (or one with fd −1) starts a thread of the library, which lives until the client is
+ * closed or the connection over and has signals blocked. The memory must stay until it is unmapped
+ * or the client closed. A device accesses it more slowly, and may refuse what it wants mapped
+ * (EOPNOTSUPP on its side).
+ * Errors as umdev_client_dma_map(); EINVAL also: `ptr` is NULL or the range wraps. ENOMEM, EAGAIN:
+ * no memory or no thread for it.
+ */
+UMDEV_API int umdev_client_dma_map_memory(struct umdev_client *client, void *ptr, umdev_iova_t iova,
+                                          uint64_t size, unsigned prot);
 /*
  * Take back every mapping inside [iova, iova + size). EINVAL: the range cuts a mapping in two.
  * When it returns, the device reaches that memory no more.

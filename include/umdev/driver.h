@@ -461,9 +461,19 @@ UMDEV_API int umdev_irq_set_level(struct umdev_device *dev, bool raised);
  * Copy between client memory and this process; ranges may cross the borders of mappings. All or
  * nothing as far as mappings and protections go: they are checked before the first byte moves.
  * EFAULT: a part is not mapped. EPERM: not readable or not writable. EOVERFLOW: the range wraps.
- * EIO: the client took the memory away (its session ends). EOPNOTSUPP: a part is memory that the
- * client gave no file for. ENODEV: no client, or bus mastering is off. Blocks for the time of the
- * copy only.
+ * EIO: the client took the memory away (its session ends). ENODEV: no client, or bus mastering is
+ * off.
+ *
+ * Where the client gave a file for all of it, these block for the time of the copy only. A range
+ * with a part that has none is reached by asking the client, message by message. There they may
+ * block, which an engine thread of the driver can afford and a callback can't:
+ * EDEADLK: called inside a callback; nothing was moved. Use the _async functions there.
+ * ETIMEDOUT: the client did not answer for five seconds and is cut off; or for ten seconds the
+ * session's thread did not come to it, kept by a callback that does not return.
+ * ECANCELED: the driver's reset() is called, or an unmap waits for a window: the waiting thread may
+ * be what they wait for. Let go of windows and locks; then try again, or stop.
+ * Others: the client's own answer. After an error a part may have been moved. A window or a lock
+ * that a callback of the device takes is better not held across such a call.
  */
 UMDEV_API int umdev_dma_read(struct umdev_device *dev, umdev_iova_t iova, void *buf, size_t len);
 UMDEV_API int umdev_dma_write(struct umdev_device *dev, umdev_iova_t iova, const void *buf,
@@ -473,12 +483,30 @@ UMDEV_API int umdev_dma_copy(struct umdev_device *dev, umdev_iova_t dst, umdev_i
                              size_t len);
 
 /*
+ * The same without waiting: allowed everywhere, in callbacks too, and never blocks for the client.
+ * 0: `done` is called exactly once, with 0 or −errno as above, and `buf` must stay until then.
+ * −errno: it is not called. ENOMEM, and the errors that are known at once.
+ *
+ * Memory with a file all the way is copied at once: done() is called before the function returns,
+ * in the calling thread and with no lock of umdev's own. Otherwise done() is a callback like any
+ * other, serialised with them where the driver asks for that, from the thread of the client's
+ * session; when the client goes, before dma_unmap() and close(). A reset does not take back what
+ * was begun: done() may come after it. Of several operations any may end first.
+ */
+typedef void umdev_dma_done_fn(struct umdev_device *dev, int result, void *opaque);
+UMDEV_API int umdev_dma_read_async(struct umdev_device *dev, umdev_iova_t iova, void *buf,
+                                   size_t len, umdev_dma_done_fn *done, void *opaque);
+UMDEV_API int umdev_dma_write_async(struct umdev_device *dev, umdev_iova_t iova, const void *buf,
+                                    size_t len, umdev_dma_done_fn *done, void *opaque);
+
+/*
  * A window: client memory in this process's address space, for engines that work in place.
  * Gives the longest piece of [iova, iova + len) that is contiguous here: window->len is 1 to len,
  * ask again for the rest. While it is held the client's unmap of that memory waits, so hold it for
  * one command, not for ever: after ten seconds the unmap gives up, the client is cut off and the
  * window keeps the memory until it is released. The client can change the bytes at any moment;
- * memory it takes away reads as zeros. Errors as umdev_dma_read, and EINVAL for len 0.
+ * memory it takes away reads as zeros. Errors as umdev_dma_read, less those of messages; EINVAL for
+ * len 0; EOPNOTSUPP: memory without a file, which nobody can map.
  * Each window is released exactly once, from any thread.
  */
 struct umdev_dma_window {

@@ -6,7 +6,8 @@
  * then, if nobody is receiving, becomes the receiver: it takes messages from the stream, hands each
  * reply to the call it answers, and goes on until its own is answered; then it wakes another waiter
  * to take its place. There is no thread of the client's own, so a lone caller pays for one send and
- * one receive, and nothing is allocated.
+ * one receive, and nothing is allocated. Only a client with memory without a file (memory.h) has
+ * one, which then is the receiver for good.
  *
  * Invariants. `pending` holds exactly the calls whose request may have been sent and which have no
  * result yet; their ids differ. Only the thread that set `receiving` touches `stream`. Once `over`
@@ -25,10 +26,12 @@
 #ifndef CLIENT_CLIENT_H
 #define CLIENT_CLIENT_H
 
+#include "client/memory.h"
 #include "wire/stream.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/uio.h>
 #include <umdev/client.h>
 
 #define CLIENT_DEFAULT_TIMEOUT_MS 5000
@@ -55,7 +58,9 @@ struct umdev_client {
     struct client_call *pending;
     bool receiving;
     unsigned fds_wanted; /* calls whose reply may carry an fd */
-    bool plain_receive;  /* the receiver may be in a read that would lose fds */
+    bool service_waits;  /* the service thread, for the receiver's place */
+    pthread_cond_t service_turn;
+    bool plain_receive; /* the receiver may be in a read that would lose fds */
     pthread_cond_t plain_over;
     struct wire_stream stream;
 
@@ -64,6 +69,8 @@ struct umdev_client {
     struct client_io_fds *io_fds[CLIENT_MAX_REGIONS];  /* likewise */
     struct client_mapping *mappings;
     struct client_irq *irqs;
+
+    struct client_memory memory;
 };
 
 struct client_call {
@@ -99,6 +106,12 @@ struct client_call {
 int client_call(struct umdev_client *client, struct client_call *call);
 /* Send a request that asks for no reply. */
 int client_post(struct umdev_client *client, struct client_call *call);
+/* Receive for everybody until the connection is over. */
+void client_receive(struct umdev_client *client);
+/* The connection is over because the caller wants it so. */
+void client_end(struct umdev_client *client);
+/* Send one message by the deadline. 0 or −errno. */
+int client_send(struct umdev_client *client, struct iovec *iov, size_t niov, uint64_t deadline);
 /* A well-formed reply made no sense: the connection is over. Returns −EPROTO. */
 int client_broken(struct umdev_client *client);
 

@@ -73,25 +73,41 @@ static int client_new(int sock, const struct umdev_connect_options *options,
     pthread_mutex_init(&client->send_lock, NULL);
     pthread_mutex_init(&client->lock, NULL);
     pthread_cond_init(&client->plain_over, NULL);
+    pthread_cond_init(&client->service_turn, NULL);
+    client_memory_init(&client->memory);
     pthread_mutex_init(&client->device_lock, NULL);
     *result = client;
     return 0;
+}
+
+/*
+ * Locks and conditions; not those that the service thread used when a fork() left it behind: to
+ * destroy a condition waits for who waits for it.
+ */
+static void client_destroy_locks(struct umdev_client *client)
+{
+    if (client_memory_forked(client))
+        return;
+    pthread_mutex_destroy(&client->send_lock);
+    pthread_cond_destroy(&client->plain_over);
+    pthread_cond_destroy(&client->service_turn);
+    pthread_mutex_destroy(&client->lock);
+    pthread_mutex_destroy(&client->device_lock);
+    pthread_mutex_destroy(&client->memory.lock);
 }
 
 void umdev_client_close(struct umdev_client *client)
 {
     if (!client)
         return;
+    client_memory_fini(client);
     client_mappings_free(client);
     client_regions_free(client);
     client_io_fds_free(client);
     client_irqs_free(client);
     wire_stream_fini(&client->stream);
     close(client->sock);
-    pthread_mutex_destroy(&client->send_lock);
-    pthread_cond_destroy(&client->plain_over);
-    pthread_mutex_destroy(&client->lock);
-    pthread_mutex_destroy(&client->device_lock);
+    client_destroy_locks(client);
     free(client);
 }
 

@@ -52,8 +52,15 @@ int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset
         .fds = &fd,
         .nfds = fd >= 0,
     };
+    int ret = client_call(client, &call);
 
-    return client_call(client, &call);
+    if (ret || fd >= 0)
+        return ret;
+    /* The device may ask for such memory while the caller does something else. */
+    ret = client_memory_serve(client);
+    if (ret)
+        umdev_client_dma_unmap(client, iova, size);
+    return ret;
 }
 
 int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint64_t size)
@@ -71,6 +78,11 @@ int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint6
         .reply = &reply,
         .reply_size = sizeof(reply),
     };
+    int ret;
 
-    return client_call(client, &call);
+    ret = client_call(client, &call);
+    /* A server that is gone reaches it no more, either. */
+    if (!ret || !umdev_client_alive(client))
+        client_memory_remove(client, iova, size);
+    return ret;
 }

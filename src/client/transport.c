@@ -81,6 +81,13 @@ static void client_fail(struct umdev_client *client, int cause, struct client_ca
     shutdown(client->sock, SHUT_RDWR);
 }
 
+void client_end(struct umdev_client *client)
+{
+    LOCK_FOR_SCOPE(&client->lock);
+    client_fail(client, -ENOTCONN, NULL);
+    pthread_cond_signal(&client->service_turn);
+}
+
 int client_broken(struct umdev_client *client)
 {
     LOCK_FOR_SCOPE(&client->lock);
@@ -180,23 +187,10 @@ static int send_request(struct umdev_client *client, const struct client_call *c
     return send_all(client, iov, niov, call->fds, call->nfds, deadline);
 }
 
-/* The server's requests are all refused: this client serves none of its memory by messages. */
-static int refuse_request(struct umdev_client *client, const struct wire_header *request,
-                          uint64_t deadline)
+int client_send(struct umdev_client *client, struct iovec *iov, size_t niov, uint64_t deadline)
 {
-    struct wire_header reply = {
-        .id = request->id,
-        .command = request->command,
-        .size = sizeof(reply),
-        .flags = WIRE_TYPE_REPLY | WIRE_ERROR,
-        .error = EOPNOTSUPP,
-    };
-    struct iovec iov = {.iov_base = &reply, .iov_len = sizeof(reply)};
-
-    if (request->flags & WIRE_NO_REPLY)
-        return 0;
     LOCK_FOR_SCOPE(&client->send_lock);
-    return send_all(client, &iov, 1, NULL, 0, deadline);
+    return send_all(client, iov, niov, NULL, 0, deadline);
 }
 
 /* ------------------------------------------------------------------ in */
@@ -283,10 +277,13 @@ static void handle_reply(struct umdev_client *client, const struct wire_message 
         client_fail(client, -EPROTO, NULL);
 }
 
-/* With client->lock held. A plain read takes no more than the reply to `call` can have. */
+/*
+ * With client->lock held. A plain read takes no more than the reply to `call` can have; the service
+ * thread, which has no call, and may get requests of any size, never reads plainly.
+ */
 static void begin_read(struct umdev_client *client, const struct client_call *call)
 {
-    client->plain_receive = client->fds_wanted == 0;
+    client->plain_receive = call && client->fds_wanted == 0;
     client->stream.plain =
         client->plain_receive ? sizeof(struct wire_header) + call->reply_size + call->reply_data_max
                               : 0;
@@ -299,7 +296,8 @@ static void end_read(struct umdev_client *client)
         pthread_cond_broadcast(&client->plain_over);
 }
 
-/* Take one message off the wire and do what it asks for. With client->lock held, but not inside. */
+/* Take one message off the wire and do what it asks for; `call`, if not NULL, is who waits. With
+ * client->lock held, but not inside. */
 static void receive_one(struct umdev_client *client, struct client_call *call, uint64_t deadline)
 {
     struct wire_message message;
@@ -319,7 +317,8 @@ static void receive_one(struct umdev_client *client, struct client_call *call, u
             ret = -EPROTO;
         } else if (!is_reply) {
             pthread_mutex_unlock(&client->lock);
-            ret = refuse_request(client, &message.header, deadline);
+            /* The service thread has all the time to wait, but not to keep others from sending. */
+            ret = client_memory_answer(client, &message, call ? deadline : client_deadline(client));
             pthread_mutex_lock(&client->lock);
         }
     }
@@ -336,6 +335,10 @@ static void offer_receiving(struct umdev_client *client)
 {
     struct client_call *call = client->pending;
 
+    if (client->service_waits) {
+        pthread_cond_signal(&client->service_turn);
+        return;
+    }
     while (call && !call->waiting)
         call = call->next;
     if (call)
@@ -377,6 +380,22 @@ static int wait_for_reply(struct umdev_client *client, struct client_call *call,
         offer_receiving(client);
     }
     return call->result;
+}
+
+void client_receive(struct umdev_client *client)
+{
+    LOCK_FOR_SCOPE(&client->lock);
+    while (client->receiving && !atomic_load(&client->over)) {
+        client->service_waits = true;
+        pthread_cond_wait(&client->service_turn, &client->lock);
+        client->service_waits = false;
+    }
+    if (atomic_load(&client->over))
+        return;
+    client->receiving = true;
+    while (!atomic_load(&client->over))
+        receive_one(client, NULL, 0);
+    client->receiving = false;
 }
 
 /* ------------------------------------------------------------------ calls */

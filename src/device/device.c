@@ -16,6 +16,7 @@ static void device_destroy(struct umdev_device *dev)
         irqs_free(dev->irqs);
     regions_fini(dev);
     mem_list_fini(&dev->mems);
+    dma_queue_fini(&dev->dma);
     pthread_mutex_destroy(&dev->call_lock);
     pthread_mutex_destroy(&dev->state_lock);
     free(dev->priv);
@@ -38,6 +39,7 @@ static struct umdev_device *device_alloc(const struct device_setup *setup)
     pthread_mutex_init(&dev->call_lock, NULL);
     pthread_mutex_init(&dev->state_lock, NULL);
     mem_list_init(&dev->mems);
+    dma_queue_init(&dev->dma);
     if (setup->driver->priv_size > 0) {
         dev->priv = calloc(1, setup->driver->priv_size);
         if (!dev->priv) {
@@ -64,6 +66,16 @@ static int device_make_irqs(struct umdev_device *dev)
     return ret;
 }
 
+/* An unmap waits for windows: who holds one must not wait for a message. device_dma_unmap() ends
+ * it. */
+static void device_unmap_waits(void *opaque)
+{
+    struct umdev_device *dev = opaque;
+
+    dev->unmap_waited = true;
+    device_dma_suspend(dev);
+}
+
 /* All that a driver's create() may use. */
 static int device_prepare(struct umdev_device *dev, struct umdev_error *error)
 {
@@ -74,6 +86,8 @@ static int device_prepare(struct umdev_device *dev, struct umdev_error *error)
     ret = device_make_irqs(dev);
     if (ret == 0)
         ret = iommu_new(dev->log, dev->uuid, &dev->iommu);
+    if (ret == 0)
+        iommu_on_wait(dev->iommu, device_unmap_waits, dev);
     if (ret < 0)
         return error_set(error, -ret, "can't make the device: %s", errno_text(-ret));
     return regions_setup(dev, error);
@@ -183,10 +197,15 @@ int device_open(struct umdev_device *dev, struct device_client *client)
     if (ret < 0)
         return ret;
     atomic_store(&dev->lost_reported, false);
+    atomic_store(&dev->session_thread, (unsigned long)pthread_self());
+    if (client->dma_wanted)
+        dma_queue_open(&dev->dma);
     atomic_store(&dev->has_client, true);
     ret = driver_open(dev);
     if (ret < 0) {
+        device_dma_abort(dev, -ENODEV);
         atomic_store(&dev->has_client, false);
+        atomic_store(&dev->session_thread, 0);
         device_set_state(dev, DEVICE_CLOSED);
         return ret;
     }
@@ -208,10 +227,12 @@ void device_close(struct umdev_device *dev)
     uint64_t unmapped;
 
     device_set_state(dev, DEVICE_CLOSING);
+    device_dma_abort(dev, -ENODEV);
     irqs_clear(dev->irqs);
     device_dma_unmap_all(dev, &unmapped);
     atomic_store(&dev->has_client, false);
     driver_close(dev);
+    atomic_store(&dev->session_thread, 0);
     device_set_state(dev, DEVICE_CLOSED);
 }
 
@@ -253,8 +274,11 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config)
     for (unsigned i = 0; i < dev->nregions; i++)
         if (dev->regions[i].file.regs)
             regs_file_reset(&dev->regions[i].file);
-    if (dev->driver->reset)
+    if (dev->driver->reset) {
+        device_dma_suspend(dev);
         ret = driver_result(dev->driver->reset(dev));
+        device_dma_resume(dev);
+    }
     irqs_reset(dev->irqs);
     if (dev->msix_table)
         msix_table_reset(dev->msix_table);

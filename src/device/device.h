@@ -38,6 +38,11 @@ struct device_setup {
 struct device_client {
     /* Cut the client off: called from any thread, more than once; must not block. */
     void (*disconnect)(struct device_client *client);
+    /*
+     * device_dma_next() has something to send: called from any thread, must not block. NULL: this
+     * client's memory without a file can't be reached.
+     */
+    void (*dma_wanted)(struct device_client *client);
 };
 
 /* Checks the description, calls the driver's create(). EINVAL (error says why), ENOMEM, the
@@ -120,6 +125,33 @@ int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
                      uint64_t *unmapped);
 /* Every mapping. */
 int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped);
+
+/*
+ * Client memory without a file is reached by messages. The client's representative fetches them
+ * here, sends them between other messages, and comes back with each answer; all in the thread that
+ * opened the device. dma_queue.h has the model.
+ */
+#define DEVICE_DMA_SLOTS 16u /* messages without an answer, at most */
+struct device_dma_message {
+    unsigned slot; /* which of them: its answer's name */
+    bool write;    /* to client memory */
+    uint64_t address;
+    size_t count; /* bytes: at most 64 KiB */
+};
+enum device_dma_next {
+    DEVICE_DMA_NOTHING,
+    DEVICE_DMA_SEND,
+    DEVICE_DMA_AGAIN, /* something was done, but there is nothing to send yet */
+};
+/* The next message, of at most `max` bytes; those of a write are put to `data`. */
+enum device_dma_next device_dma_next(struct umdev_device *dev, size_t max, uint8_t *data,
+                                     struct device_dma_message *message);
+/* The answer: 0, with the bytes of a read at `data`, or −errno. */
+void device_dma_answer(struct umdev_device *dev, unsigned slot, int result, const void *data);
+/* When the oldest message is due to be answered, in CLOCK_MONOTONIC's ns; 0: none is out. */
+uint64_t device_dma_deadline(struct umdev_device *dev);
+/* No answers will come any more: what is under way ends with −errno, and nothing new begins. */
+void device_dma_abort(struct umdev_device *dev, int error);
 
 /* Registers, config space, interrupts' masks, the driver's reset(). Its errno. */
 int device_reset(struct umdev_device *dev);

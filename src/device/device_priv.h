@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/range.h"
 #include "device/device.h"
+#include "device/dma_queue.h"
 #include "device/mem.h"
 #include "device/msix_table.h"
 #include "device/pci_config.h"
@@ -92,6 +93,7 @@ struct umdev_device {
     struct irqs *irqs;
     struct pci_config *config;
     struct iommu *iommu;
+    struct dma_queue dma;
     int unmap_timeout_ms; /* DEVICE_UNMAP_TIMEOUT_MS, but for tests */
     struct mem_list mems;
 
@@ -102,11 +104,15 @@ struct umdev_device {
     } config_asked;
     atomic_bool creating; /* inside the driver's create() */
     bool opened_before;   /* guarded by call_lock */
+    bool unmap_waited;    /* the session's thread's own: an unmap has suspended DMA by message */
 
     pthread_mutex_t state_lock;
     enum device_state state;
     struct device_client *client;
     bool shutdown;
+
+    /* Threads that answers, or callbacks, come through: they can't wait for any. 0: none. */
+    atomic_ulong session_thread, picture_thread;
 
     atomic_bool has_client;    /* client memory may be there */
     atomic_bool lost_reported; /* this client was told off for taking memory away */
@@ -141,6 +147,11 @@ static inline const char *errno_text(int errno_value)
 void device_disconnect(struct umdev_device *dev);
 /* device_reset(), with call_lock held; the config space where the caller has not done it. */
 int device_reset_locked(struct umdev_device *dev, bool reset_config);
+
+/* dma.c: ENODEV: the device may not reach client memory now. */
+int device_dma_check(const struct umdev_device *dev);
+/* After every use of client memory: a client that took some of it away has to go, once. */
+void device_dma_check_lost(struct umdev_device *dev);
 
 /* region_setup.c: from the description, before create(); and what is only known after it. */
 int regions_setup(struct umdev_device *dev, struct umdev_error *error);

@@ -32,6 +32,14 @@ static void unmap_timed_out(struct umdev_device *dev, struct range range)
     device_disconnect(dev);
 }
 
+/* The windows are gone: the driver's threads may wait for the client again. */
+static void unmap_waited(struct umdev_device *dev)
+{
+    if (dev->unmap_waited)
+        device_dma_resume(dev);
+    dev->unmap_waited = false;
+}
+
 int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, uint64_t *unmapped)
 {
     struct range range;
@@ -43,6 +51,7 @@ int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
         return -EINVAL;
     driver_dma_unmap(dev, range);
     ret = iommu_unmap(dev->iommu, iova, size, dev->unmap_timeout_ms, unmapped);
+    unmap_waited(dev);
     if (ret == -ETIMEDOUT)
         unmap_timed_out(dev, range);
     return ret;
@@ -57,6 +66,7 @@ int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped)
     driver_dma_unmap(dev, all);
     iommu_get_stats(dev->iommu, &stats);
     ret = iommu_unmap_all(dev->iommu, dev->unmap_timeout_ms);
+    unmap_waited(dev);
     if (ret == -ETIMEDOUT)
         unmap_timed_out(dev, all);
     if (ret == 0)
@@ -66,7 +76,7 @@ int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped)
 
 /* ------------------------------------------------------------------ for the driver */
 
-static int dma_check(const struct umdev_device *dev)
+int device_dma_check(const struct umdev_device *dev)
 {
     if (!atomic_load_explicit(&dev->has_client, memory_order_acquire) ||
         !(pci_config_command(dev->config) & PCI_CONFIG_COMMAND_MASTER))
@@ -74,8 +84,7 @@ static int dma_check(const struct umdev_device *dev)
     return 0;
 }
 
-/* After every use of client memory: a client that took some of it away has to go, once. */
-static void dma_check_lost(struct umdev_device *dev)
+void device_dma_check_lost(struct umdev_device *dev)
 {
     if (!iommu_lost(dev->iommu) || atomic_exchange(&dev->lost_reported, true))
         return;
@@ -84,43 +93,102 @@ static void dma_check_lost(struct umdev_device *dev)
     device_disconnect(dev);
 }
 
+/* Memory that has a file all the way; EOPNOTSUPP: it may have not. */
+static int dma_move(struct umdev_device *dev, bool write, umdev_iova_t iova, void *buf, size_t len)
+{
+    int ret = device_dma_check(dev);
+
+    if (ret < 0)
+        return ret;
+    ret = write ? iommu_write(dev->iommu, iova, buf, len) : iommu_read(dev->iommu, iova, buf, len);
+    device_dma_check_lost(dev);
+    return ret;
+}
+
 int umdev_dma_read(struct umdev_device *dev, umdev_iova_t iova, void *buf, size_t len)
 {
-    int ret = dma_check(dev);
+    int ret = dma_move(dev, false, iova, buf, len);
 
-    if (ret == 0) {
-        ret = iommu_read(dev->iommu, iova, buf, len);
-        dma_check_lost(dev);
-    }
-    return ret;
+    return ret == -EOPNOTSUPP ? device_dma_wait(dev, false, iova, buf, len) : ret;
 }
 
 int umdev_dma_write(struct umdev_device *dev, umdev_iova_t iova, const void *buf, size_t len)
 {
-    int ret = dma_check(dev);
+    int ret = dma_move(dev, true, iova, (void *)buf, len);
 
-    if (ret == 0) {
-        ret = iommu_write(dev->iommu, iova, buf, len);
-        dma_check_lost(dev);
+    return ret == -EOPNOTSUPP ? device_dma_wait(dev, true, iova, (void *)buf, len) : ret;
+}
+
+static int dma_post(struct umdev_device *dev, bool write, umdev_iova_t iova, void *buf, size_t len,
+                    umdev_dma_done_fn *done, void *opaque)
+{
+    int ret = dma_move(dev, write, iova, buf, len);
+
+    if (ret == -EOPNOTSUPP)
+        return device_dma_post(dev, write, iova, buf, len, done, opaque);
+    if (ret == 0)
+        done(dev, 0, opaque);
+    return ret;
+}
+
+int umdev_dma_read_async(struct umdev_device *dev, umdev_iova_t iova, void *buf, size_t len,
+                         umdev_dma_done_fn *done, void *opaque)
+{
+    return dma_post(dev, false, iova, buf, len, done, opaque);
+}
+
+int umdev_dma_write_async(struct umdev_device *dev, umdev_iova_t iova, const void *buf, size_t len,
+                          umdev_dma_done_fn *done, void *opaque)
+{
+    return dma_post(dev, true, iova, (void *)buf, len, done, opaque);
+}
+
+/*
+ * A copy by way of this process, a piece at a time, from the end where the ranges overlap so that
+ * the target would overwrite what is still to be read.
+ */
+static int dma_copy_pieces(struct umdev_device *dev, uint64_t dst, uint64_t src, size_t len)
+{
+    CLEANUP_FREE void *buf = malloc(MIN(len, DEVICE_DMA_CHUNK));
+    bool backward = dst > src && dst - src < len;
+    size_t piece;
+    int ret = buf ? 0 : -ENOMEM;
+
+    for (size_t moved = 0; !ret && moved < len; moved += piece) {
+        size_t at;
+
+        piece = MIN(len - moved, DEVICE_DMA_CHUNK);
+        at = backward ? len - moved - piece : moved;
+        ret = umdev_dma_read(dev, umdev_iova(src + at), buf, piece);
+        if (!ret)
+            ret = umdev_dma_write(dev, umdev_iova(dst + at), buf, piece);
     }
     return ret;
 }
 
 int umdev_dma_copy(struct umdev_device *dev, umdev_iova_t dst, umdev_iova_t src, size_t len)
 {
-    int ret = dma_check(dev);
+    bool remote;
+    int ret = device_dma_check(dev);
 
-    if (ret == 0) {
-        ret = iommu_copy(dev->iommu, dst, src, len);
-        dma_check_lost(dev);
-    }
-    return ret;
+    if (ret < 0)
+        return ret;
+    ret = iommu_copy(dev->iommu, dst, src, len);
+    device_dma_check_lost(dev);
+    if (ret != -EOPNOTSUPP)
+        return ret;
+    ret = iommu_check(dev->iommu, src, len, UMDEV_READ, &remote);
+    if (!ret)
+        ret = iommu_check(dev->iommu, dst, len, UMDEV_WRITE, &remote);
+    if (!ret && device_dma_would_deadlock(dev))
+        ret = -EDEADLK;
+    return ret ? ret : dma_copy_pieces(dev, dst.value, src.value, len);
 }
 
 int umdev_dma_acquire(struct umdev_device *dev, umdev_iova_t iova, size_t len, unsigned prot,
                       struct umdev_dma_window *window)
 {
-    int ret = dma_check(dev);
+    int ret = device_dma_check(dev);
 
     if (ret < 0)
         return ret;
@@ -131,5 +199,5 @@ void umdev_dma_release(struct umdev_device *dev, struct umdev_dma_window *window
 {
     iommu_release(dev->iommu, window->hold);
     *window = (struct umdev_dma_window){0};
-    dma_check_lost(dev);
+    device_dma_check_lost(dev);
 }

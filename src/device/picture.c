@@ -28,7 +28,13 @@ void umdev_picture_free(struct umdev_picture *picture)
 static int driver_screenshot(struct umdev_device *dev, struct umdev_picture *picture)
 {
     SERIALISE_FOR_SCOPE(dev);
-    int ret = driver_result(dev->driver->screenshot(dev, picture));
+    int ret;
+
+    if (dev->driver->threads == UMDEV_THREADS_SERIALISED)
+        atomic_store(&dev->picture_thread, (unsigned long)pthread_self());
+    ret = driver_result(dev->driver->screenshot(dev, picture));
+    if (dev->driver->threads == UMDEV_THREADS_SERIALISED)
+        atomic_store(&dev->picture_thread, 0);
 
     return ret == 0 && !picture->pixels ? -EIO : ret;
 }

@@ -77,6 +77,22 @@ int iommu_write(struct iommu *iommu, umdev_iova_t iova, const void *buf, size_t 
 int iommu_copy(struct iommu *iommu, umdev_iova_t dst, umdev_iova_t src, size_t len);
 
 /*
+ * Memory without a file, which others reach. iommu_check(): 0 if the whole range is mapped with
+ * `prot`; *remote: some of it has no file. Else EFAULT, EPERM, EOVERFLOW. iommu_piece(): the same
+ * for the part that begins at `iova` and lies in one mapping, *piece bytes of it.
+ */
+int iommu_check(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned prot, bool *remote);
+int iommu_piece(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned prot, size_t *piece,
+                bool *remote);
+/* Count what others moved. */
+void iommu_count_remote(struct iommu *iommu, uint64_t read, uint64_t written);
+/*
+ * Call `waiting` whenever an unmap has to wait for windows, in its thread, with no lock held. Set
+ * once, before the first mapping.
+ */
+void iommu_on_wait(struct iommu *iommu, void (*waiting)(void *opaque), void *opaque);
+
+/*
  * As umdev_dma_acquire(): the longest contiguous piece, which ends with the mapping. *ptr, *got,
  * *hold. EINVAL also for a `prot` that is not R, W or RW.
  */

@@ -35,6 +35,8 @@ struct iommu {
 
     pthread_mutex_t windows;
     pthread_cond_t drained;
+    void (*waiting)(void *opaque); /* NULL: nobody wants to know */
+    void *waiting_opaque;
 
     atomic_uint_least64_t bytes_read, bytes_written;
 };

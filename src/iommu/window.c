@@ -143,6 +143,8 @@ int iommu_drain(struct iommu *iommu, struct iommu_mapping *list, int timeout_ms)
 
     if (!held)
         return 0;
+    if (iommu->waiting)
+        iommu->waiting(iommu->waiting_opaque);
     deadline = deadline_in(timeout_ms);
     pthread_mutex_lock(&iommu->windows);
     while (held) {

@@ -24,11 +24,12 @@ struct request {
 
 static int request_dma_map(struct request *request)
 {
-    struct umdev_device *dev = request->session->dev;
+    struct session *session = request->session;
     struct fd_array *fds = request->message->fds;
     struct wire_dma_map map;
     unsigned prot = 0;
     CLEANUP_FD int fd = -1;
+    int ret;
 
     memcpy(&map, request->message->body, sizeof(map));
     if (map.argsz < sizeof(map) || fds->count > 1 ||
@@ -39,7 +40,10 @@ static int request_dma_map(struct request *request)
     if (map.flags & WIRE_DMA_MAP_WRITE)
         prot |= UMDEV_WRITE;
     fd = fd_array_take(fds, 0);
-    return device_dma_map(dev, umdev_iova(map.address), map.size, fd, map.offset, prot);
+    ret = fd < 0 ? session_dma_prepare(session) : 0;
+    if (ret)
+        return ret;
+    return device_dma_map(session->dev, umdev_iova(map.address), map.size, fd, map.offset, prot);
 }
 
 static int request_dma_unmap(struct request *request)

@@ -23,12 +23,19 @@ static void session_disconnect(struct device_client *client)
     shutdown(session->sock, SHUT_RDWR);
 }
 
+static void session_client_dma_wanted(struct device_client *client)
+{
+    session_dma_wanted((struct session *)((char *)client - offsetof(struct session, client)));
+}
+
 int session_init(struct session *session, int sock, const struct log *log, const char *name)
 {
     int ret;
 
     memset(session, 0, sizeof(*session));
     session->client.disconnect = session_disconnect;
+    session->client.dma_wanted = session_client_dma_wanted;
+    session_dma_init(session);
     doorbells_init(&session->doorbells);
     session->log = log;
     snprintf(session->name, sizeof(session->name), "%s", name);
@@ -52,6 +59,7 @@ void session_fini(struct session *session)
     wire_stream_fini(&session->stream);
     doorbells_fini(&session->doorbells);
     munmap(session->reply, WIRE_MAX_MESSAGE);
+    session_dma_fini(session);
     if (session->sock >= 0)
         close(session->sock);
 }
@@ -189,32 +197,58 @@ static void session_hear_doorbells(struct session *session)
     doorbells_hear(&session->doorbells, session->dev);
 }
 
-/*
- * Wait for a request, hearing doorbells and the client's INTx unmask eventfd, where it has any.
- * With a request there already they are looked at once.
- */
-static void session_wait(struct session *session)
+/* Do what a descriptor of session_wait() has woken us for. */
+static void session_wake_up(struct session *session, const struct pollfd *unmask,
+                            const struct pollfd *wake)
 {
-    struct pollfd fds[3] = {
-        {.fd = session->sock, .events = POLLIN}, {.events = POLLIN}, {.events = POLLIN}};
-    bool ready = wire_stream_ready(&session->stream);
+    uint64_t count;
 
-    while (true) {
-        fds[1].fd = irqs_unmask_fd(device_irqs(session->dev));
-        fds[2].fd = session->doorbells.epoll;
-        if (fds[2].fd < 0 && (ready || fds[1].fd < 0))
-            return;
-        if (poll(fds, 3, ready ? 0 : -1) < 0)
+    if (unmask->revents)
+        irqs_unmask_event(device_irqs(session->dev));
+    if (wake->revents)
+        (void)!read(wake->fd, &count, sizeof(count));
+}
+
+/*
+ * Wait for a message; hearing doorbells and the client's INTx unmask eventfd, where it has any; and
+ * for DMA that goes by message, if it has memory without a file. A client with none of them costs
+ * no poll(). With a message there already the others are looked at once.
+ */
+static int session_wait(struct session *session)
+{
+    enum { SOCK, UNMASK, DOORBELLS, DMA, NFDS };
+    struct pollfd fds[NFDS] = {{.fd = session->sock, .events = POLLIN},
+                               {.events = POLLIN},
+                               {.fd = session->doorbells.epoll, .events = POLLIN},
+                               {.events = POLLIN}};
+    bool ready = wire_stream_ready(&session->stream);
+    int ret = 0;
+
+    fds[DMA].fd = atomic_load_explicit(&session->dma.wake, memory_order_relaxed);
+    if (ready && fds[DMA].fd >= 0)
+        ret = session_dma_take_turn(session);
+    while (!ret) {
+        int timeout_ms = ready ? 0 : -1;
+
+        fds[UNMASK].fd = irqs_unmask_fd(device_irqs(session->dev));
+        if (fds[DOORBELLS].fd < 0 && (ready || (fds[UNMASK].fd < 0 && fds[DMA].fd < 0)))
+            return 0;
+        if (!ready && fds[DMA].fd >= 0) {
+            ret = session_dma_send(session, &timeout_ms);
+            if (ret)
+                return ret;
+        }
+        if (poll(fds, NFDS, timeout_ms) < 0)
             continue;
-        if (fds[1].revents)
-            irqs_unmask_event(device_irqs(session->dev));
-        if (fds[2].revents && !ready && !fds[0].revents)
+        session_wake_up(session, &fds[UNMASK], &fds[DMA]);
+        if (fds[DOORBELLS].revents && !ready && !fds[SOCK].revents)
             session_hear_doorbells(session);
-        else if (fds[2].revents)
+        else if (fds[DOORBELLS].revents)
             session_note_doorbell(session);
-        if (ready || fds[0].revents)
-            return;
+        if (ready || fds[SOCK].revents)
+            return 0;
     }
+    return ret;
 }
 
 /* Whether a doorbell that rang comes before this message. */
@@ -232,9 +266,8 @@ static int session_answer(struct session *session, const struct wire_message *me
     struct session_reply reply = {.body = session->reply + sizeof(*header)};
     int ret;
 
-    /* An answer to a request that was never made. */
     if ((header->flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY)
-        return -EPROTO;
+        return session_dma_reply(session, message);
     if (header->flags & ~(uint32_t)WIRE_NO_REPLY)
         ret = -EINVAL;
     else
@@ -255,12 +288,16 @@ int session_serve(struct session *session)
     int ret;
 
     do {
-        session_wait(session);
+        ret = session_wait(session);
+        if (ret)
+            break;
         ret = wire_stream_next(&session->stream, &message);
         if (ret > 0 && session_doorbells_first(session, &message))
             session_hear_doorbells(session);
         if (ret > 0)
             ret = session_answer(session, &message);
+        else if (ret == -ETIMEDOUT)
+            ret = 1; /* half a message: go and see whether an answer is overdue */
     } while (ret > 0);
     /* A client that leaves in the middle of something has left all the same. */
     return ret == -ECONNRESET || ret == -EPIPE ? 0 : ret;

@@ -2,9 +2,9 @@
 /*
  * A session: one client on one device, served by one thread.
  *
- * The thread owns everything here but `client`, whose disconnect any thread may call while the
- * device is open: it shuts the socket down, which wakes the thread wherever it waits. The socket
- * is closed only after device_close(), when nobody can call disconnect any more.
+ * The thread owns everything here but `client`, whose functions any thread may call while the
+ * device is open: disconnect shuts the socket down, which wakes the thread wherever it waits. The
+ * socket is closed only after device_close(), when nobody can call them any more.
  *
  * Waiting. A session without doorbells waits in the read of its socket. One that has handed some
  * out polls before each read, and hears what rang
@@ -17,6 +17,7 @@
 #define SERVER_SESSION_H
 
 #include "device/device.h"
+#include "server/dma_messages.h"
 #include "server/doorbells.h"
 #include "server/server.h"
 #include "wire/stream.h"
@@ -33,12 +34,14 @@ struct session {
     uint8_t *reply;           /* WIRE_MAX_MESSAGE bytes; pages are only used as they are needed */
     struct wire_stream stream;
     struct wire_version version; /* as the client proposed it */
+    struct session_dma dma;
     struct doorbells doorbells;
     uint64_t doorbells_due; /* where in the stream one was noticed to ring; 0: none was */
     char name[64];          /* for log lines */
 };
 
-/* A reply under construction: the body begins behind the header. */
+/* A reply under construction: the body begins behind the header. DMA requests use the same bytes,
+ * between replies. */
 struct session_reply {
     uint8_t *body;
     size_t size;    /* of the body */

@@ -9,6 +9,10 @@
  *   BAR3  64 KiB, of which two areas can be mapped; the rest is answered as BAR2
  *   BAR4  4 KiB read-only memory that holds the pattern
  *   BAR5  64 I/O ports that keep what is written to them; 0x10 is a doorbell
+ * The DMA engine copies in the register write (DMA_READ …), in a thread of its own (… |
+ * DMA_ENGINE), or asynchronously (… | DMA_ASYNC). The latter two store EINPROGRESS in RESULT at
+ * once and, when they have ended, their outcome, raise MSI-X vector 7 and count in COUNT_DMA_DONE.
+ *
  *   8 MSI-X vectors, 8 MSI vectors, INTx, PCI Express
  *
  * A register that does something stores its outcome, 0 or an errno, in RESULT. The COUNT registers
@@ -17,6 +21,8 @@
 #include <umdev/driver.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -46,7 +52,12 @@ enum testdev_dma {
     DMA_READ = 1,  /* SRC to the start of BAR0 */
     DMA_WRITE = 2, /* the start of BAR0 to DST */
     DMA_COPY = 3,  /* SRC to DST */
+    DMA_KIND = 0xff,
+    DMA_ENGINE = 0x100,
+    DMA_ASYNC = 0x200,
 };
+
+#define DMA_VECTOR 7
 
 enum testdev_count {
     COUNT_OPEN,
@@ -57,6 +68,7 @@ enum testdev_count {
     COUNT_IRQS_CHANGED,
     COUNT_DMA_UNMAP,
     COUNT_BELL,
+    COUNT_DMA_DONE,
     NUM_COUNTS,
 };
 
@@ -72,6 +84,13 @@ struct testdev {
     struct umdev_mem *buffer; /* BAR0 */
     uint32_t counts[NUM_COUNTS];
     uint64_t write_sum;
+
+    /* The engine: a thread, from a client's first command to close(). */
+    pthread_t engine;
+    bool engine_runs, engine_stops;
+    pthread_mutex_t lock; /* `command` and `engine_stops` */
+    pthread_cond_t go;
+    uint32_t command; /* 0: idle */
 };
 
 static void pattern_fill(uint8_t *buf, uint64_t offset, size_t len)
@@ -82,7 +101,8 @@ static void pattern_fill(uint8_t *buf, uint64_t offset, size_t len)
 
 static void count(struct testdev *t, enum testdev_count which)
 {
-    umdev_regs_set32(&t->regs, REG_COUNT + 4 * which, ++t->counts[which]);
+    umdev_regs_set32(&t->regs, REG_COUNT + 4 * which,
+                     __atomic_add_fetch(&t->counts[which], 1, __ATOMIC_RELAXED));
 }
 
 static void set_result(struct testdev *t, int ret)
@@ -103,7 +123,17 @@ static void level_write(struct umdev_device *dev, uint64_t value)
     set_result(umdev_device_priv(dev), umdev_irq_set_level(dev, value != 0));
 }
 
-static int dma_run(struct umdev_device *dev, enum testdev_dma command)
+static void dma_ended(struct umdev_device *dev, int result, void *opaque)
+{
+    struct testdev *t = umdev_device_priv(dev);
+
+    (void)opaque;
+    set_result(t, result);
+    count(t, COUNT_DMA_DONE);
+    umdev_irq_trigger(dev, UMDEV_IRQ_MSIX, DMA_VECTOR);
+}
+
+static int dma_run(struct umdev_device *dev, enum testdev_dma command, bool async)
 {
     struct testdev *t = umdev_device_priv(dev);
     umdev_iova_t src = umdev_iova(umdev_regs_get64(&t->regs, REG_DMA_SRC));
@@ -112,20 +142,92 @@ static int dma_run(struct umdev_device *dev, enum testdev_dma command)
 
     if ((command == DMA_READ || command == DMA_WRITE) && len > BUFFER_SIZE)
         return -E2BIG;
-    switch (command) {
+    if (async && command == DMA_READ)
+        return umdev_dma_read_async(dev, src, umdev_mem_ptr(t->buffer), len, dma_ended, NULL);
+    if (async && command == DMA_WRITE)
+        return umdev_dma_write_async(dev, dst, umdev_mem_ptr(t->buffer), len, dma_ended, NULL);
+    switch (async ? 0 : command) {
     case DMA_READ:
         return umdev_dma_read(dev, src, umdev_mem_ptr(t->buffer), len);
     case DMA_WRITE:
         return umdev_dma_write(dev, dst, umdev_mem_ptr(t->buffer), len);
     case DMA_COPY:
         return umdev_dma_copy(dev, dst, src, len);
+    default:
+        return -EINVAL;
     }
-    return -EINVAL;
+}
+
+static void *engine_run(void *argument)
+{
+    struct umdev_device *dev = argument;
+    struct testdev *t = umdev_device_priv(dev);
+
+    pthread_mutex_lock(&t->lock);
+    while (!t->engine_stops) {
+        enum testdev_dma command = t->command & DMA_KIND;
+        int ret;
+
+        if (!t->command) {
+            pthread_cond_wait(&t->go, &t->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&t->lock);
+        ret = dma_run(dev, command, false);
+        pthread_mutex_lock(&t->lock);
+        t->command = 0;
+        dma_ended(dev, ret, NULL);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+static void engine_stop(struct testdev *t)
+{
+    if (!t->engine_runs)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->engine_stops = true;
+    pthread_cond_signal(&t->go);
+    pthread_mutex_unlock(&t->lock);
+    pthread_join(t->engine, NULL);
+    t->engine_runs = t->engine_stops = false;
+    t->command = 0;
+}
+
+/* EBUSY: it has not ended its last command. */
+static int engine_start(struct umdev_device *dev, uint32_t command)
+{
+    struct testdev *t = umdev_device_priv(dev);
+    int ret = 0;
+
+    if (!t->engine_runs && pthread_create(&t->engine, NULL, engine_run, dev))
+        return -EAGAIN;
+    t->engine_runs = true;
+    pthread_mutex_lock(&t->lock);
+    if (t->command)
+        ret = -EBUSY;
+    else
+        t->command = command;
+    pthread_cond_signal(&t->go);
+    pthread_mutex_unlock(&t->lock);
+    return ret;
 }
 
 static void dma_go_write(struct umdev_device *dev, uint64_t value)
 {
-    set_result(umdev_device_priv(dev), dma_run(dev, (enum testdev_dma)value));
+    struct testdev *t = umdev_device_priv(dev);
+    enum testdev_dma command = value & DMA_KIND;
+    int ret;
+
+    if (!(value & (DMA_ENGINE | DMA_ASYNC))) {
+        set_result(t, dma_run(dev, command, false));
+        return;
+    }
+    set_result(t, -EINPROGRESS);
+    ret = value & DMA_ASYNC ? dma_run(dev, command, true) : engine_start(dev, (uint32_t)value);
+    if (ret)
+        set_result(t, ret);
 }
 
 static void bell_write(struct umdev_device *dev, uint64_t value)
@@ -209,6 +311,8 @@ static int testdev_create(struct umdev_device *dev)
     struct umdev_mem *sparse, *rom;
     int ret;
 
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->go, NULL);
     ret = umdev_mem_create(dev, "testdev-buffer", BUFFER_SIZE, &t->buffer);
     if (!ret)
         ret = umdev_region_set_mem(dev, UMDEV_REGION_BAR0, t->buffer, 0, NULL, 0);
@@ -231,8 +335,10 @@ static int testdev_open(struct umdev_device *dev)
     return 0;
 }
 
+/* What the engine waited for has ended with the client. */
 static void testdev_close(struct umdev_device *dev)
 {
+    engine_stop(umdev_device_priv(dev));
     count(umdev_device_priv(dev), COUNT_CLOSE);
 }
 

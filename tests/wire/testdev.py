@@ -35,9 +35,13 @@ REG_COUNT = 0x80
     COUNT_IRQS_CHANGED,
     COUNT_DMA_UNMAP,
     COUNT_BELL,
-) = range(8)
+    COUNT_DMA_DONE,
+) = range(9)
 
 DMA_TO_BAR0, DMA_FROM_BAR0, DMA_COPY = 1, 2, 3
+DMA_ENGINE = 0x100  # by a thread of the device
+DMA_ASYNC = 0x200  # begun by the register write, ended by the last answer
+DMA_VECTOR = 7  # the MSI-X vector that tells the end of these two
 
 BELL_MATCH = 0x77
 BELL_VECTOR = 7

@@ -106,6 +106,7 @@ static int stop_server(void **state)
 /* ------------------------------------------------------------------ the operation */
 
 static struct umdev_client *client;
+static char memory[4096];
 
 static int use_everything(void *opaque)
 {
@@ -119,6 +120,8 @@ static int use_everything(void *opaque)
         ret = -errno;
     if (!ret)
         ret = umdev_client_irq_eventfd(client, 2, 1);
+    if (ret >= 0)
+        ret = umdev_client_dma_map_memory(client, memory, umdev_iova(0), 4096, UMDEV_RW);
     if (ret >= 0)
         return 0;
     umdev_client_close(client);
@@ -135,8 +138,8 @@ static void test_fail_nth(void **state)
 {
     (void)state;
     /* socket, client, buffer; the region's reply, record and areas; a mapping and its record;
-     * an interrupt's record and eventfd */
-    assert_true(failnth_run(use_everything, stop_using, NULL) >= 10);
+     * an interrupt's record and eventfd; memory's buffer, thread and record */
+    assert_true(failnth_run(use_everything, stop_using, NULL) >= 13);
 }
 
 int main(void)
