@@ -15,7 +15,6 @@ from vfiouser import PAGE
 REGS, REG_FAIL_RESET, REG_FAIL_OPEN = 10, 4, 8
 
 NOT_THERE = {
-    "DEVICE_GET_REGION_IO_FDS": (vu.DEVICE_GET_REGION_IO_FDS, struct.pack("=IIII", 4096, 0, 0, 0)),
     "DMA_READ": (vu.DMA_READ, struct.pack("=QQ", 0, 8)),
     "DMA_WRITE": (vu.DMA_WRITE, struct.pack("=QQ", 0, 8) + bytes(8)),
     "DEVICE_FEATURE probe": (vu.DEVICE_FEATURE, struct.pack("=II", 8, vu.FEATURE_PROBE | 1)),

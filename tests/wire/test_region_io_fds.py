@@ -84,6 +84,11 @@ def test_device_without(plain_client):
         assert io_fds(plain_client, index).count == 0
 
 
+def test_extra_regions_have_none(caps_client):
+    for index in range(9, caps_client.get_info()[1]):
+        assert io_fds(caps_client, index).count == 0
+
+
 @pytest.mark.parametrize("index", [9, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
 def test_index_out_of_range(client, index):
     client.fails(errno.EINVAL, vu.DEVICE_GET_REGION_IO_FDS, vu.io_fds_body(index))
