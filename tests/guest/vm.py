@@ -61,9 +61,10 @@ class Vm:
     """
 
     def __init__(
-        self, devices=(), machine="q35", flavour="cloud", properties=None, extra=(), append="", memory_mib=256
+        self, devices=(), machine="q35", flavour="cloud", properties=None, extra=(), append="", memory_mib=256,
+        memory="memory-backend-memfd,share=on",
     ):
-        """`properties` are set on all of our devices; `extra` and `append` are more options of QEMU and
+        """`memory` is QEMU's backend for the guest's RAM; `properties` are set on all of our devices; `extra` and `append` are more options of QEMU and
         of the kernel."""
         self.folder = tempfile.TemporaryDirectory(prefix="umdev-guest-vm-")
         self.log_path = Path(self.folder.name) / "qemu.log"
@@ -72,7 +73,7 @@ class Vm:
         qmp_ours, qmp_theirs = socket.socketpair()
         command = [images.qemu(), "-nodefaults", "-display", "none", "-accel", "tcg", *machine_options]
         command += ["-m", str(memory_mib)]
-        command += ["-object", f"memory-backend-memfd,id=ram,size={memory_mib}M,share=on"]
+        command += ["-object", f"{memory},id=ram,size={memory_mib}M"]
         command += ["-chardev", f"socket,id=console,fd={theirs.fileno()}", "-serial", "chardev:console"]
         command += ["-chardev", f"socket,id=qmp,fd={qmp_theirs.fileno()}", "-qmp", "chardev:qmp"]
         command += ["-kernel", images.kernel(flavour), "-initrd", images.initramfs(flavour)]
