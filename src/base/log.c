@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static void log_to_stderr(enum umdev_log_level level, const char *line)
@@ -83,4 +84,11 @@ bool log_limit_pass(struct log_limit *limit, unsigned *dropped)
     *dropped = limit->dropped;
     limit->dropped = 0;
     return true;
+}
+
+const char *log_errno(int errno_value)
+{
+    const char *text = strerrordesc_np(errno_value);
+
+    return text ? text : "an unknown error";
 }

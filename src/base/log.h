@@ -42,6 +42,9 @@ static inline int error_negative(int errno_value)
 #define error_set(error, errno_value, ...)                                                         \
     error_negative((error_format((error), __VA_ARGS__), (errno_value)))
 
+/* strerror() for any thread, also for a number that is no errno. */
+const char *log_errno(int errno_value);
+
 /*
  * At most LOG_LIMIT_LINES lines in LOG_LIMIT_SECONDS, for what a client can cause at will. One
  * thread at a time.

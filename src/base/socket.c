@@ -34,9 +34,8 @@ static int socket_remove_dead(const struct sockaddr_un *address, struct umdev_er
     struct stat status;
 
     if (lstat(path, &status))
-        return errno == ENOENT
-                   ? 0
-                   : error_set(error, errno, "socket '%s': %s", path, strerrordesc_np(errno));
+        return errno == ENOENT ? 0
+                               : error_set(error, errno, "socket '%s': %s", path, log_errno(errno));
     if (!S_ISSOCK(status.st_mode))
         return error_set(error, EADDRINUSE, "'%s' is there already and is no socket", path);
     probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -47,7 +46,7 @@ static int socket_remove_dead(const struct sockaddr_un *address, struct umdev_er
         return error_set(error, EADDRINUSE, "socket '%s' is in use by another server", path);
     if (unlink(path))
         return error_set(error, errno, "can't replace the dead socket '%s': %s", path,
-                         strerrordesc_np(errno));
+                         log_errno(errno));
     return 0;
 }
 
@@ -92,7 +91,7 @@ int socket_listen(const char *path, unsigned mode, int *result, struct umdev_err
         unlink(temporary.sun_path);
     }
     if (ret)
-        return error_set(error, -ret, "can't make socket '%s': %s", path, strerrordesc_np(-ret));
+        return error_set(error, -ret, "can't make socket '%s': %s", path, log_errno(-ret));
     *result = take_fd(&fd);
     return 0;
 }
@@ -107,13 +106,13 @@ int socket_connect(const char *path, int *result, struct umdev_error *error)
         return ret;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return error_set(error, errno, "can't make a socket: %s", strerrordesc_np(errno));
+        return error_set(error, errno, "can't make a socket: %s", log_errno(errno));
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
         if (errno == ENOENT)
             return error_set(error, ENOENT, "there is no socket '%s'", path);
         if (errno == ECONNREFUSED)
             return error_set(error, ECONNREFUSED, "nobody listens at '%s' (any more)", path);
-        return error_set(error, errno, "can't connect to '%s': %s", path, strerrordesc_np(errno));
+        return error_set(error, errno, "can't connect to '%s': %s", path, log_errno(errno));
     }
     *result = take_fd(&fd);
     return 0;

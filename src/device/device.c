@@ -89,7 +89,7 @@ static int device_prepare(struct umdev_device *dev, struct umdev_error *error)
     if (ret == 0)
         iommu_on_wait(dev->iommu, device_unmap_waits, dev);
     if (ret < 0)
-        return error_set(error, -ret, "can't make the device: %s", errno_text(-ret));
+        return error_set(error, -ret, "can't make the device: %s", log_errno(-ret));
     return regions_setup(dev, error);
 }
 
@@ -104,7 +104,7 @@ static int driver_create(struct umdev_device *dev, struct umdev_error *error)
     dev->creating = false;
     if (ret < 0)
         error_set(error, -ret, "driver %s can't create a device: %s", dev->driver->name,
-                  errno_text(-ret));
+                  log_errno(-ret));
     return ret;
 }
 

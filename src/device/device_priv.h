@@ -136,13 +136,6 @@ static inline int driver_result(int ret)
     return ret > 0 ? -EIO : ret;
 }
 
-static inline const char *errno_text(int errno_value)
-{
-    const char *text = strerrordesc_np(errno_value);
-
-    return text ? text : "an unknown error";
-}
-
 /* Cut the client off, if there is one. */
 void device_disconnect(struct umdev_device *dev);
 /* device_reset(), with call_lock held; the config space where the caller has not done it. */

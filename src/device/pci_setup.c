@@ -205,7 +205,7 @@ void pci_settle_locked(struct umdev_device *dev)
         ret = device_reset_locked(dev, false);
         if (ret < 0)
             umdev_device_log(dev, UMDEV_LOG_ERROR, "driver %s failed a function-level reset: %s",
-                             dev->driver->name, errno_text(-ret));
+                             dev->driver->name, log_errno(-ret));
     }
     irqs_set_intx_disabled(dev->irqs,
                            pci_config_command(dev->config) & PCI_CONFIG_COMMAND_INTX_DISABLE);

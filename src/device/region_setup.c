@@ -63,7 +63,7 @@ static int region_make_mem(struct umdev_device *dev, unsigned index, uint64_t si
                          name, size);
     if (ret < 0)
         return error_set(error, -ret, "%s: can't make memory of 0x%" PRIx64 " bytes: %s", name,
-                         size, errno_text(-ret));
+                         size, log_errno(-ret));
     if (region->mem_made)
         mem_list_remove(&dev->mems, region->mem);
     region->mem = mem;
@@ -353,7 +353,7 @@ int regions_finish(struct umdev_device *dev, struct umdev_error *error)
     if (ret == 0) {
         ret = mem_list_seal(&dev->mems);
         if (ret < 0)
-            error_set(error, -ret, "can't seal a memory object: %s", errno_text(-ret));
+            error_set(error, -ret, "can't seal a memory object: %s", log_errno(-ret));
     }
     return ret;
 }

@@ -144,7 +144,7 @@ static int listen_at_path(struct host_device *hd, const char *path, unsigned mod
     ret = start_listener(hd, fd, path);
     if (ret) {
         unlink(path);
-        return error_set(error, -ret, "can't serve '%s': %s", path, strerrordesc_np(-ret));
+        return error_set(error, -ret, "can't serve '%s': %s", path, log_errno(-ret));
     }
     take_fd(&fd);
     return 0;

@@ -57,7 +57,7 @@ static int file_page_size(const struct iommu_file_rules *rules, int fd, dev_t de
     if (rules->memfd_known && device == rules->memfd_device)
         return 0;
     if (fstatfs(fd, &status))
-        return error_set(error, EINVAL, "can't tell the file system: %s", strerrordesc_np(errno));
+        return error_set(error, EINVAL, "can't tell the file system: %s", log_errno(errno));
     magic = (uint32_t)status.f_type;
     if (!file_system_is_local(magic)) {
         return error_set(error, EINVAL,
@@ -78,7 +78,7 @@ int iommu_file_check(const struct iommu_file_rules *rules, int fd, uint64_t offs
     int ret;
 
     if (fstat(fd, &status))
-        return error_set(error, EINVAL, "fd: %s", strerrordesc_np(errno));
+        return error_set(error, EINVAL, "fd: %s", log_errno(errno));
     if (!S_ISREG(status.st_mode))
         return error_set(error, EINVAL, "not a regular file");
     if (!span_fits(offset, size, (uint64_t)status.st_size)) {

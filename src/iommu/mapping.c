@@ -55,12 +55,12 @@ static int mapping_add_memory(struct iommu_mapping *mapping, int fd,
             return error_set(error, ret, "the file is not open for %s",
                              mapping->prot & UMDEV_WRITE ? "reading and writing" : "reading");
         }
-        return error_set(error, ret, "mmap: %s", strerrordesc_np(reason));
+        return error_set(error, ret, "mmap: %s", log_errno(reason));
     }
     guard = sigbus_guard_add(base, span->size, &loss->lost);
     if (guard < 0) {
         munmap(base, span->size);
-        return error_set(error, -guard, "no guard against truncation: %s", strerrordesc_np(-guard));
+        return error_set(error, -guard, "no guard against truncation: %s", log_errno(-guard));
     }
     mapping->base = base;
     mapping->size = span->size;

@@ -171,13 +171,13 @@ static int make_device(const struct create *create)
 
     if (ret)
         return error_set(create->error, -ret, "creating a %s with parent %s: %.300s", create->type,
-                         entry->parent->name, why.message[0] ? why.message : text_errno(-ret));
+                         entry->parent->name, why.message[0] ? why.message : log_errno(-ret));
     if (!owner->attach)
         return 0;
     ret = owner->attach(owner->opaque, entry, &entry->attached);
     if (ret) {
         device_free(entry->dev);
-        return error_set(create->error, -ret, "creating a %s: %s", create->type, text_errno(-ret));
+        return error_set(create->error, -ret, "creating a %s: %s", create->type, log_errno(-ret));
     }
     return 0;
 }

@@ -125,7 +125,7 @@ static int find_by_path(const char *path, char **file, struct umdev_error *error
         int errno_value = errno;
 
         return error_set(error, errno_value, "no driver '%s': %s", text_quote(path).text,
-                         text_errno(errno_value));
+                         log_errno(errno_value));
     }
     *file = strdup(path);
     return *file ? 0 : error_set(error, ENOMEM, "out of memory");

@@ -112,7 +112,7 @@ static int open_parent(struct umdev_parent *parent, struct umdev_error *error)
         ret = -EIO;
     if (ret)
         return error_set(error, -ret, "driver %s could not open parent %s: %s",
-                         parent->driver->name, parent->name, text_errno(-ret));
+                         parent->driver->name, parent->name, log_errno(-ret));
     log_print(parent->registry->log, UMDEV_LOG_INFO, parent->name, "registered, driver %s",
               parent->driver->name);
     pthread_mutex_lock(&parent->registry->lock);

@@ -50,10 +50,3 @@ bool text_is_name(const char *name, const char *others, size_t max)
     }
     return length > 0;
 }
-
-const char *text_errno(int errno_value)
-{
-    const char *text = strerrordesc_np(errno_value);
-
-    return text ? text : "an unknown error";
-}

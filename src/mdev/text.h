@@ -29,7 +29,4 @@ void text_list_add(struct text_list *list, const char *name);
 /* Whether `name` has 1 to `max` characters, all ASCII letters, digits or one of `others`. */
 bool text_is_name(const char *name, const char *others, size_t max);
 
-/* strerror() for any thread, also for a number that is no errno. */
-const char *text_errno(int errno_value);
-
 #endif

@@ -104,7 +104,7 @@ static void connection_complain(struct connection *connection, const char *what,
 {
     LOCK_FOR_SCOPE(&connection->server->lock);
     if (!connection->evicted)
-        server_complain(connection->server, connection->session.name, what, strerrordesc_np(-ret));
+        server_complain(connection->server, connection->session.name, what, log_errno(-ret));
 }
 
 static void connection_serve(struct connection *connection)
@@ -274,7 +274,7 @@ static void listener_accept(struct server_listener *listener)
     ret =
         connection_start(server, fd, listener->name, &listener->target, listener->opaque, listener);
     if (ret)
-        server_complain(server, listener->name, "client turned away", strerrordesc_np(-ret));
+        server_complain(server, listener->name, "client turned away", log_errno(-ret));
     else
         take_fd(&fd);
 }
