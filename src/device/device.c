@@ -72,8 +72,8 @@ static void device_unmap_waits(void *opaque)
 {
     struct umdev_device *dev = opaque;
 
-    dev->unmap_waited = true;
     device_dma_suspend(dev);
+    atomic_store(&dev->unmap_waited, true);
 }
 
 /* All that a driver's create() may use. */

@@ -102,9 +102,9 @@ struct umdev_device {
     struct {
         bool flr, function_masked;
     } config_asked;
-    atomic_bool creating; /* inside the driver's create() */
-    bool opened_before;   /* guarded by call_lock */
-    bool unmap_waited;    /* the session's thread's own: an unmap has suspended DMA by message */
+    atomic_bool creating;     /* inside the driver's create() */
+    bool opened_before;       /* guarded by call_lock */
+    atomic_bool unmap_waited; /* an unmap has suspended DMA by message */
 
     pthread_mutex_t state_lock;
     enum device_state state;

@@ -35,9 +35,8 @@ static void unmap_timed_out(struct umdev_device *dev, struct range range)
 /* The windows are gone: the driver's threads may wait for the client again. */
 static void unmap_waited(struct umdev_device *dev)
 {
-    if (dev->unmap_waited)
+    if (atomic_exchange(&dev->unmap_waited, false))
         device_dma_resume(dev);
-    dev->unmap_waited = false;
 }
 
 int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, uint64_t *unmapped)
