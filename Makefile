@@ -27,7 +27,7 @@ packages: ## install the Debian packages that are missing to build, test and run
 demo: ## see it work: build/umdev demo, with IMAGE=picture.png to compose one of your own
 	@$(INSTALL_PACKAGES) build run
 	@$(MAKE) --no-print-directory all
-	@$(BUILD)/umdev demo $(if $(IMAGE),"$(IMAGE)")
+	@$(BUILD)/umdev demo --output $(BUILD) $(if $(IMAGE),"$(IMAGE)")
 
 .PHONY: check
 check: ## run all tests, then again under the address and undefined behaviour sanitizers

@@ -172,6 +172,9 @@ static void run_umdev(int sock, void *arg)
     const char *program = getenv("UMDEV_PROGRAM");
 
     close(sock);
+    /* Its words are not the table's. */
+    if (!freopen("/dev/null", "w", stdout))
+        _exit(127);
     execlp(program ? program : "umdev", "umdev", "run", "vgpu", "vgpu-1", "vram=64M", "--quiet",
            "--socket", memory->socket, (char *)NULL);
     _exit(127);
