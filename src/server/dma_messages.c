@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/dma_messages.h"
 
+#include "base/clock.h"
 #include "base/range.h"
 #include "server/session.h"
 
@@ -10,7 +11,6 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The kernel's MAX_ERRNO: nothing above it is an errno. */
@@ -25,14 +25,6 @@
 
 /* A client that always has one more message ready does not keep its device from its memory. */
 #define PASS_OVER_MAX 64
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 void session_dma_init(struct session *session)
 {
@@ -113,7 +105,7 @@ static int check_overdue(struct session *session)
 {
     struct pollfd readable = {.fd = session->sock, .events = POLLIN};
     struct session_dma *dma = &session->dma;
-    uint64_t due = device_dma_deadline(session->dev), now = now_ns();
+    uint64_t due = device_dma_deadline(session->dev), now = clock_now_ns();
 
     if (!due || now < due) {
         dma->excused_ns = 0;
@@ -132,7 +124,7 @@ static int check_overdue(struct session *session)
 
 static int ms_until(uint64_t due)
 {
-    uint64_t now = now_ns();
+    uint64_t now = clock_now_ns();
 
     if (!due)
         return -1;

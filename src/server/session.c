@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/session.h"
 
+#include "base/clock.h"
 #include "base/range.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Longer VERSION requests are nobody's: the text names a handful of numbers. */
@@ -152,13 +152,10 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
     struct session_reply reply = {.body = session->reply + sizeof(struct wire_header)};
     struct wire_header request = {0};
     struct umdev_device *dev = NULL;
-    struct timespec now;
     int ret;
 
     /* The deadline bounds a client that sends byte after byte, the timeout one that sends none. */
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    session->stream.deadline_ns =
-        (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + timeout_ms * 1000000u;
+    session->stream.deadline_ns = clock_now_ns() + timeout_ms * 1000000u;
     setsockopt(session->sock, SOL_SOCKET, SO_RCVTIMEO, &receive_timeout, sizeof(receive_timeout));
     ret = version_receive(session, &request, &reply);
     if (ret == -EINVAL)

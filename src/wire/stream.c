@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "wire/stream.h"
 
+#include "base/clock.h"
 #include "base/range.h"
 
 #include <errno.h>
@@ -8,7 +9,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Reads ahead of the current message stay within the buffer's first, always warm, pages. */
@@ -42,14 +42,6 @@ void wire_stream_fini(struct wire_stream *stream)
     stream->nfds = 0;
     fd_array_close(&stream->message_fds);
     munmap(stream->buf, stream->capacity);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* Keep fds that came with a read of `len` bytes at stream->position. */
@@ -121,7 +113,7 @@ static int stream_need(struct wire_stream *stream, size_t size)
 
         /* The socket's own timeout bounds the first read of a message; further ones ask the clock.
          */
-        if (have && stream->deadline_ns && now_ns() >= stream->deadline_ns)
+        if (have && stream->deadline_ns && clock_now_ns() >= stream->deadline_ns)
             return -ETIMEDOUT;
         if (have == 0) {
             stream->start = stream->end = 0;
