@@ -2,6 +2,7 @@
 """Numbers of the vgpu that the tests need, and the guest's program that drives it."""
 
 import functools
+import re
 import subprocess
 import time
 
@@ -11,6 +12,7 @@ from vm import bdf
 PCI_ID = "1234:1111"
 BAR_VRAM, BAR_REGS = 0, 2
 REG_ID, REG_SCRATCH, REG_CONTROL, REG_FENCE = 0x1000, 0x1018, 0x101C, 0x1060
+REG_CNT_ERRORS = 0x10B8
 ID = 0x55504756
 
 # Small, so that a test has its device at once; type vgpu-8 gets all of it.
@@ -19,9 +21,10 @@ SMALL_VRAM = 16 << 20
 
 
 @functools.cache
-def expected(rounds):
-    """What `vgpu-guest check` must end with: worked out here, by the reference alone."""
-    command = [images.program("vgpu-guest"), "expect", str(rounds)]
+def expected(rounds, errors=1):
+    """What `vgpu-guest check` must end with: worked out here, by the reference alone. It provokes one
+    error."""
+    command = [images.program("vgpu-guest"), "expect", str(rounds), str(errors)]
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
 
 
@@ -36,7 +39,7 @@ class Background:
 
     def __init__(self, vm, command, name):
         self.vm = vm
-        self.path = f"/tmp/{command}-{name.replace(':', '-')}"
+        self.path = f"/tmp/{command}-{re.sub('[:@]', '-', name)}"
         # The file exists when the shell is back.
         self.pid = vm.run(f": >{self.path}; vgpu-guest {command} {name} >{self.path} 2>&1 & echo $!")
 
@@ -57,8 +60,10 @@ class Background:
 class Traffic(Background):
     """Work without end: a round is some packets and their DMA, an interrupt, and a few register accesses."""
 
+    COMMAND = "traffic"
+
     def __init__(self, vm, name=bdf(0)):
-        super().__init__(vm, "traffic", name)
+        super().__init__(vm, self.COMMAND, name)
         self.wait_progress()
 
     @staticmethod
@@ -72,10 +77,41 @@ class Traffic(Background):
         self.wait_until(lambda line: self.rounds(line) >= goal)
 
 
+class Work(Traffic):
+    """Rounds without end, each one rendered and compared."""
+
+    COMMAND = "work"
+
+    def check_end(self):
+        """Stop it: all of its rounds were right, and no error came."""
+        self.stop()
+        line = self.last_line()
+        rounds = re.match(r"ok: (\d+) rounds", line)
+        assert rounds and line == expected(int(rounds[1]), errors=0), self.vm.run(f"cat {self.path}")
+
+
 class LongWork(Background):
-    """A device that is busy for many seconds and writes to the guest's memory, with no message between
+    """A device that is busy for a minute or more and writes to the guest's memory, with no message between
     it and QEMU."""
 
     def __init__(self, vm, name=bdf(0)):
         super().__init__(vm, "long", name)
         self.wait_until(lambda line: line == "begun")
+
+
+class Moved(Background):
+    """Work as LongWork, in memory that is about to leave the machine while it works: the guest's kernel
+    moves its pages, the device keeps the old addresses."""
+
+    ERRORS = 3
+
+    def __init__(self, vm, name):
+        super().__init__(vm, "moved", name)
+        self.wait_until(lambda line: line == "begun")
+
+    def go_on(self):
+        """The memory is gone. Each way that still leads there ends with the device's error and a reset,
+        and then all is well at the new addresses."""
+        self.vm.run(f"kill -USR1 {self.pid}")
+        self.wait_until(lambda line: line != "begun")
+        assert self.last_line() == expected(3, self.ERRORS), self.vm.run(f"cat {self.path}")

@@ -6,8 +6,10 @@
  * and a way to wait for its interrupts. Two things make one: gpu_open_sysfs()  no driver and no
  * IOMMU. BARs by sysfs; the memory is one huge page, whose physical address is its IOVA. An MSI-X
  * message is a memory write: the table is programmed to write into that page too, and what arrives
- * there is counted. gpu_open_vfio()   the guest kernel's vfio-pci, under a virtual IOMMU. The
- * memory is scattered pages; MSI-X vectors go through the kernel's interrupt handlers to eventfds.
+ * there is counted. The page can be asked for from a range of addresses, where memory was plugged
+ * in; messages arrive elsewhere then, so that they outlive that memory. gpu_open_vfio()   the guest
+ * kernel's vfio-pci, under a virtual IOMMU. The memory is scattered pages; MSI-X vectors go through
+ * the kernel's interrupt handlers to eventfds.
  */
 #ifndef GPU_H
 #define GPU_H
@@ -22,18 +24,24 @@ struct gpu {
     volatile uint8_t *vram, *regs;
     uint64_t vram_size;
     uint8_t *memory; /* GPU_MEMORY_SIZE bytes, page-aligned, zeros */
-    uint64_t iova;
+    uint64_t iova;   /* of `memory`, when it was allocated or gpu_locate()d */
     unsigned interrupts[VGPU_MSIX_VECTORS]; /* arrived and taken by gpu_wait() */
 
     /* Take one interrupt of a vector if it has arrived within timeout_ms; 0 only looks. */
     int (*take)(struct gpu *gpu, unsigned vector, int timeout_ms);
     volatile uint32_t *messages;     /* sysfs: where MSI-X messages arrive, a word a vector */
+    uint64_t messages_address;       /* sysfs: its physical address */
     int eventfds[VGPU_MSIX_VECTORS]; /* vfio */
 };
 
-/* 0, or −1 and a message on stderr. What was opened stays open until the program ends. */
-int gpu_open_sysfs(struct gpu *gpu, const char *bdf);
+/* 0, or −1 and a message on stderr. What was opened stays open until the program ends. The name is
+ * BDF, or BDF@FIRST-LAST with the physical addresses between which the memory is to be. */
+int gpu_open_sysfs(struct gpu *gpu, const char *name);
 int gpu_open_vfio(struct gpu *gpu, const char *bdf);
+
+/* sysfs: look where the memory is now. The kernel moves pages out of memory that is to go; their
+ * content stays. 0, or −1 and a message. */
+int gpu_locate(struct gpu *gpu);
 
 static inline uint32_t gpu_read32(const struct gpu *gpu, uint32_t reg)
 {

@@ -5,13 +5,16 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define HUGE_PAGE     0x200000u
-#define MESSAGES      GPU_MEMORY_SIZE /* in the huge page, behind the memory handed out */
+#define PAGES_MAX     16              /* that are looked at */
+#define MESSAGES      GPU_MEMORY_SIZE /* in a huge page, behind the memory handed out */
 #define MESSAGE_MAGIC 0x4d534900u     /* | vector: what a message writes */
 
 #define PCI_COMMAND        0x04
@@ -21,6 +24,11 @@
 #define PCI_CAP_ID_MSIX    0x11
 #define MSIX_ENABLE        0x8000
 #define MSIX_ENTRY_SIZE    16
+
+/* Physical addresses. */
+struct range {
+    uint64_t first, last;
+};
 
 static int open_attribute(const char *bdf, const char *attribute)
 {
@@ -73,18 +81,57 @@ static int physical_address(const void *page, uint64_t *address)
     return 0;
 }
 
-static int alloc_memory(struct gpu *gpu)
+static void *map_huge_page(void)
 {
     void *page = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
 
-    if (page == MAP_FAILED) {
-        perror("huge page");
-        return -1;
+    return page == MAP_FAILED ? NULL : page;
+}
+
+/* A huge page inside the range, or outside of it; NULL if there is none. Those that are not it are
+ * kept until it is found: the kernel would give them again. */
+static uint8_t *find_huge_page(const struct range *range, bool inside, uint64_t *address)
+{
+    void *pages[PAGES_MAX], *found = NULL;
+    int count = 0;
+
+    while (!found && count < PAGES_MAX && (pages[count] = map_huge_page())) {
+        if (physical_address(pages[count], address))
+            break;
+        if ((*address >= range->first && *address <= range->last) == inside)
+            found = pages[count];
+        else
+            count++;
     }
-    gpu->memory = page;
-    gpu->messages = (volatile uint32_t *)(gpu->memory + MESSAGES);
-    return physical_address(page, &gpu->iova);
+    while (count > 0)
+        munmap(pages[--count], HUGE_PAGE);
+    if (!found)
+        fprintf(stderr, "no huge page %s 0x%llx-0x%llx\n", inside ? "inside" : "outside",
+                (unsigned long long)range->first, (unsigned long long)range->last);
+    return found;
+}
+
+/* `range` is NULL where any memory will do. */
+static int alloc_memory(struct gpu *gpu, const struct range *range)
+{
+    const struct range all = {0, UINT64_MAX};
+    uint8_t *for_messages;
+
+    gpu->memory = for_messages = find_huge_page(range ? range : &all, true, &gpu->iova);
+    gpu->messages_address = gpu->iova;
+    if (gpu->memory && range)
+        for_messages = find_huge_page(range, false, &gpu->messages_address);
+    if (!for_messages)
+        return -1;
+    gpu->messages = (volatile uint32_t *)(for_messages + MESSAGES);
+    gpu->messages_address += MESSAGES;
+    return 0;
+}
+
+int gpu_locate(struct gpu *gpu)
+{
+    return physical_address(gpu->memory, &gpu->iova);
 }
 
 static uint16_t config_read16(int config, uint16_t offset)
@@ -130,7 +177,7 @@ static int program_msix(struct gpu *gpu, const char *bdf, int config)
     table += (where & ~7u) / 4;
     for (unsigned vector = 0; vector < VGPU_MSIX_VECTORS; vector++) {
         volatile uint32_t *entry = table + vector * MSIX_ENTRY_SIZE / 4;
-        uint64_t address = gpu->iova + MESSAGES + 4 * vector;
+        uint64_t address = gpu->messages_address + 4 * vector;
 
         gpu->messages[vector] = 0;
         entry[0] = (uint32_t)address;
@@ -168,10 +215,38 @@ static int take_message(struct gpu *gpu, unsigned vector, int timeout_ms)
     return 0;
 }
 
-int gpu_open_sysfs(struct gpu *gpu, const char *bdf)
+/* BDF[@FIRST-LAST] */
+static int parse_name(const char *name, char bdf[16], struct range *range, bool *has_range)
 {
-    int config = open_attribute(bdf, "config"), ret;
+    size_t len = strcspn(name, "@");
+    char *end;
 
+    *has_range = name[len] == '@';
+    if (len >= 16)
+        return -1;
+    memcpy(bdf, name, len);
+    bdf[len] = '\0';
+    if (!*has_range)
+        return 0;
+    range->first = strtoull(name + len + 1, &end, 0);
+    if (*end != '-')
+        return -1;
+    range->last = strtoull(end + 1, &end, 0);
+    return *end || range->first > range->last ? -1 : 0;
+}
+
+int gpu_open_sysfs(struct gpu *gpu, const char *name)
+{
+    char bdf[16];
+    struct range range;
+    bool has_range;
+    int config, ret;
+
+    if (parse_name(name, bdf, &range, &has_range)) {
+        fprintf(stderr, "%s: no BDF[@FIRST-LAST]\n", name);
+        return -1;
+    }
+    config = open_attribute(bdf, "config");
     if (config < 0)
         return -1;
     ret = config_write16(config, PCI_COMMAND,
@@ -183,7 +258,7 @@ int gpu_open_sysfs(struct gpu *gpu, const char *bdf)
     if (!ret && (!gpu->vram || !gpu->regs))
         ret = -1;
     if (!ret)
-        ret = alloc_memory(gpu);
+        ret = alloc_memory(gpu, has_range ? &range : NULL);
     if (!ret)
         ret = program_msix(gpu, bdf, config);
     close(config);

@@ -23,6 +23,7 @@
 
 #define COUNTS_WIDTH  64u
 #define COUNTS_HEIGHT 32u
+#define LONG_HEIGHT   2048u /* of what takes long */
 
 #define TIMEOUT_MS 20000
 
@@ -120,16 +121,17 @@ static void emit_copy(struct workload *work, struct vgpu_surface dst, struct vgp
     emit(work, &copy, sizeof(copy));
 }
 
-static void emit_counts(struct workload *work, double step, uint32_t max_iterations)
+static void emit_counts(struct workload *work, double step, uint32_t height,
+                        uint32_t max_iterations)
 {
     struct vgpu_mandelbrot mandelbrot = {
         .header = {VGPU_HEADER(VGPU_OP_DISPATCH, 0, sizeof(mandelbrot)), VGPU_KERNEL_MANDELBROT},
         .dst = {.format = VGPU_FORMAT_RAW32 | VGPU_SPACE_GUEST,
                 .pitch = COUNTS_WIDTH * 4,
                 .width = COUNTS_WIDTH,
-                .height = COUNTS_HEIGHT,
-                .address = work->gpu->iova + COUNTS},
-        .rect = {.width = COUNTS_WIDTH, .height = COUNTS_HEIGHT},
+                .height = height,
+                .address = work->buffers + COUNTS},
+        .rect = {.width = COUNTS_WIDTH, .height = height},
         .x0 = step * (ORIGIN_X / STEP),
         .y0 = step * (ORIGIN_Y / STEP),
         .dx = step,
@@ -162,7 +164,7 @@ static void emit_picture(struct workload *work, uint32_t number)
 
 static void emit_round(struct workload *work, uint32_t number)
 {
-    struct vgpu_surface in_memory = picture_in(VGPU_SPACE_GUEST, work->gpu->iova + PICTURE);
+    struct vgpu_surface in_memory = picture_in(VGPU_SPACE_GUEST, work->buffers + PICTURE);
     struct vgpu_fence fence = {
         .header.word = VGPU_HEADER(VGPU_OP_FENCE, VGPU_FENCE_WRITE | VGPU_FENCE_IRQ, sizeof(fence)),
         .address = work->gpu->iova + FENCE,
@@ -172,7 +174,7 @@ static void emit_round(struct workload *work, uint32_t number)
     emit_picture(work, number);
     emit_copy(work, in_memory, picture_in(VGPU_SPACE_VRAM, RENDERED));
     emit_copy(work, picture_in(VGPU_SPACE_VRAM, RETURNED), in_memory);
-    emit_counts(work, STEP, round_iterations(number));
+    emit_counts(work, STEP, COUNTS_HEIGHT, round_iterations(number));
     emit(work, &fence, sizeof(fence));
 }
 
@@ -233,6 +235,7 @@ int workload_start(struct workload *work, struct gpu *gpu)
     *work = (struct workload){.gpu = gpu, .checksum = FNV_START};
     if (!gpu)
         return 0;
+    work->buffers = gpu->iova;
     if (gpu_read32(gpu, VGPU_REG_ID) != VGPU_ID)
         return fail("no vgpu behind BAR 2");
     if (gpu_read64(gpu, VGPU_REG_VRAM_SIZE) != gpu->vram_size)
@@ -308,28 +311,78 @@ int workload_long(struct workload *work)
 {
     /* All points are 0, which never escapes. */
     for (int i = 0; i < 32; i++)
-        emit_counts(work, 0, VGPU_ITERATIONS_MAX);
+        emit_counts(work, 0, LONG_HEIGHT, VGPU_ITERATIONS_MAX);
     submit(work);
     if (gpu_read32(work->gpu, VGPU_REG_STATUS) != (VGPU_STATUS_RUNNING | VGPU_STATUS_BUSY))
         return report_stop(work->gpu, "the device is not busy");
     return 0;
 }
 
-int workload_error(struct workload *work)
+/* The ring stops with this error, and nothing else happens. */
+static int wait_error(const struct workload *work, uint32_t error)
 {
     struct gpu *gpu = work->gpu;
+
+    if (gpu->take(gpu, VGPU_MSIX_ERROR, TIMEOUT_MS))
+        return report_stop(gpu, "no interrupt of an error");
+    if (gpu_read32(gpu, VGPU_REG_STATUS) != VGPU_STATUS_ERROR ||
+        gpu_read32(gpu, VGPU_REG_ERROR) != error ||
+        gpu_read32(gpu, VGPU_REG_ERROR_RING) != gpu_read32(gpu, VGPU_REG_RING_HEAD))
+        return report_stop(gpu, "the error is not the one that was made");
+    if (gpu->take(gpu, VGPU_MSIX_FENCE, 0) == 0)
+        return report_stop(gpu, "an interrupt that nobody asked for");
+    return 0;
+}
+
+int workload_error(struct workload *work)
+{
     const uint32_t at = work->tail, wrong[2] = {VGPU_HEADER(0xee, 0, 8), 0};
 
     emit_bytes(work, wrong, sizeof(wrong));
     submit(work);
-    if (gpu->take(gpu, VGPU_MSIX_ERROR, TIMEOUT_MS))
-        return report_stop(gpu, "no interrupt of an error");
-    if (gpu_read32(gpu, VGPU_REG_STATUS) != VGPU_STATUS_ERROR ||
-        gpu_read32(gpu, VGPU_REG_ERROR) != VGPU_ERR_OPCODE ||
-        gpu_read32(gpu, VGPU_REG_ERROR_RING) != at)
-        return report_stop(gpu, "the error is not the one that was made");
-    if (gpu->take(gpu, VGPU_MSIX_FENCE, 0) == 0)
-        return report_stop(gpu, "an interrupt that nobody asked for");
+    if (wait_error(work, VGPU_ERR_OPCODE))
+        return -1;
+    if (gpu_read32(work->gpu, VGPU_REG_ERROR_RING) != at)
+        return report_stop(work->gpu, "the error is somewhere else");
+    return start_ring(work);
+}
+
+/* A round that fails in its packet at `ring_offset`, at the address. */
+static int round_unmapped(struct workload *work, uint32_t ring_offset, uint64_t address)
+{
+    const struct gpu *gpu = work->gpu;
+
+    if (start_ring(work))
+        return -1;
+    emit_round(work, 0);
+    submit(work);
+    if (wait_error(work, VGPU_ERR_DMA_UNMAPPED))
+        return -1;
+    if (gpu_read32(gpu, VGPU_REG_ERROR_RING) != ring_offset ||
+        gpu_read64(gpu, VGPU_REG_ERROR_ADDR) != address)
+        return report_stop(gpu, "the error is somewhere else");
+    return 0;
+}
+
+int workload_moved(struct workload *work)
+{
+    struct gpu *gpu = work->gpu;
+    const uint64_t old = gpu->iova;
+
+    if (wait_error(work, VGPU_ERR_DMA_UNMAPPED))
+        return -1;
+    if (gpu_read64(gpu, VGPU_REG_ERROR_ADDR) - old >= GPU_MEMORY_SIZE)
+        return report_stop(gpu, "the error is somewhere else");
+    if (round_unmapped(work, 0, old + RING))
+        return -1;
+    if (gpu_locate(gpu))
+        return -1;
+    if (gpu->iova == old)
+        return fail("the memory was not moved");
+    /* Behind what draws in VRAM comes the first packet with an address in memory. */
+    if (round_unmapped(work, sizeof(struct vgpu_fill) + sizeof(struct vgpu_plasma), old + PICTURE))
+        return -1;
+    work->buffers = gpu->iova;
     return start_ring(work);
 }
 

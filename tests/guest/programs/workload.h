@@ -3,9 +3,10 @@
  * The work a vgpu is given here: rounds of packets that go through FILL, COPY both ways between
  * VRAM and memory, DISPATCH, and a FENCE, each round's result compared with the reference.
  *
- * Data model. The memory of a gpu holds the ring, the fence's word, a picture and a table of
- * counts; VRAM a picture that is rendered and one that was copied back from memory. A round's
- * content depends on its number alone, so the checksum of n rounds is the same on every machine.
+ * Data model. The memory of a gpu holds the ring, the fence's word, and the buffers: a picture and
+ * a table of counts; VRAM a picture that is rendered and one that was copied back from memory. A
+ * round's content depends on its number alone, so the checksum of n rounds is the same on every
+ * machine.
  */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
@@ -14,6 +15,7 @@
 
 struct workload {
     struct gpu *gpu;
+    uint64_t buffers; /* the IOVA that packets use for the gpu's memory; the ring has gpu->iova */
     uint32_t tail;
     uint64_t fence, checksum;
 };
@@ -28,8 +30,13 @@ int workload_error(struct workload *work);
 void workload_expect(struct workload *work, uint32_t number);
 /* The round's packets again and again, results unseen, `rounds` fences. For the sake of traffic. */
 int workload_traffic(struct workload *work, uint32_t rounds);
-/* Work for many seconds that writes to memory all the time. Returns when the device has begun: from
- * then on there is no message between QEMU and the device. */
+/* Work for a minute or more that writes to memory all the time. Returns when the device has begun:
+ * from then on there is no message between QEMU and the device. */
 int workload_long(struct workload *work);
+/* After workload_long(): the memory that the device works in has left the machine, the kernel has
+ * moved its content elsewhere, and the device still has the old addresses: once at work, once in
+ * its ring's base, once in a packet. Each must be an error of its own and end with a reset; at last
+ * the device gets the new addresses. */
+int workload_moved(struct workload *work);
 
 #endif
