@@ -46,7 +46,7 @@ check-tsan: ## run the tests with threads under the thread sanitizer
 check-qemu: ## boot real guests with umdev's devices under stock QEMU; TESTS='…' only these
 	@$(INSTALL_PACKAGES) build test
 	@$(MAKE) --no-print-directory all
-	@UMDEV_BUILD_DIR=$(BUILD) pytest-3 -q -p no:cacheprovider tests/guest $(if $(TESTS),-k "$(TESTS)")
+	@UMDEV_BUILD_DIR=$(BUILD) pytest-3 -q -p no:cacheprovider -n auto --maxprocesses 8 tests/guest $(if $(TESTS),-k "$(TESTS)")
 
 .PHONY: check-clang
 check-clang: ## build with clang, where a warning is an error
