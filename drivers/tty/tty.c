@@ -2,14 +2,10 @@
 /*
  * tty: PCI serial cards whose ports are ptys of the host.
  *
- * Data model. A port is a UART (uart.h), a pty and a timer for the UART's receive timeout. A card
- * has a thread that moves bytes between the two, and one lock around all of it: a register access
- * comes from the guest, the thread from the host. The slave's end of a pty is held open, so that
- * programs can come and go there; `watched` is what the thread waits for on its master: for bytes
- * while a client is there and its UART has room, and to write while the UART has something to send.
- *
- * Interrupts. All causes of all ports make one level, INTx. MSI is for edges: it is signalled
- * whenever the causes have changed and there is one, so also when one goes and another stays.
+ * Data model. A port is a UART (uart.h) and a pty, whose slave is held open, so that programs come
+ * and go there. Bytes that find no room stay where they are, in the UART or in the pty. A card has
+ * a lock and a thread: the guest comes by its callbacks, the host wakes the thread. Whoever it is
+ * may have brought bytes or made room, and leaves by tty_unlock(), which moves what can be moved.
  */
 #include "uart.h"
 
@@ -21,198 +17,81 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/timerfd.h>
 #include <termios.h>
 #include <umdev/driver.h>
 #include <unistd.h>
 
-#define MAX_CARDS 32u
 #define MAX_PORTS 2u /* of a card */
-
-/* In epoll_event.data: a port's number times 2, plus 1 for its timer. */
-#define EVENT_STOP UINT32_MAX
-
-struct tty_parent {
-    atomic_uint_fast64_t numbers; /* of its ports, a bit each: which are in use */
-};
 
 struct tty_port {
     struct uart uart;
-    unsigned number; /* among the parent's, once `numbered` */
-    bool numbered;
-    int master, slave, timer; /* fds, or −1 */
-    uint32_t watched;         /* epoll events of `master` */
-    char name[32];            /* of the slave */
-    char link[PATH_MAX];      /* to it; "": none */
+    unsigned number;         /* among the parent's */
+    int master, slave;       /* fds, or −1 */
+    char name[32];           /* of the slave */
+    char link[PATH_MAX + 1]; /* to it; "": none. One that is cut is too long for the kernel */
 };
 
 struct tty {
     struct umdev_device *dev;
-    pthread_mutex_t lock; /* guards the ports, `connected` and `causes` */
+    pthread_mutex_t lock; /* guards the ports and `causes` */
     struct tty_port ports[MAX_PORTS];
     unsigned nports;
-    unsigned causes; /* enum uart_cause, 8 bits a port, when last looked at */
-    bool connected;  /* a client is there */
+    unsigned causes; /* uart_causes(), 8 bits a port, when last looked at */
     int epoll, stop; /* fds, or −1 */
     bool running;
     pthread_t thread;
 };
 
-/* ------------------------------------------------------------------ what follows a change */
-
-static void port_watch(struct tty *t, unsigned index)
-{
-    struct tty_port *p = &t->ports[index];
-    bool receive = t->connected && uart_rx_room(&p->uart);
-    struct epoll_event event = {
-        .events = (receive ? EPOLLIN : 0) | (p->uart.tx_count ? EPOLLOUT : 0),
-        .data.u32 = 2 * index,
-    };
-
-    if (event.events != p->watched)
-        epoll_ctl(t->epoll, EPOLL_CTL_MOD, p->master, &event);
-    p->watched = event.events;
-}
-
-/* A byte was received or read: the receive timeout starts anew. */
-static void port_restart_timer(struct tty_port *p)
-{
-    uint64_t ns = uart_timeout_ns(&p->uart);
-    struct itimerspec spec = {.it_value = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)}};
-
-    timerfd_settime(p->timer, 0, &spec, NULL);
-}
-
-static void tty_update(struct tty *t)
+/* All causes make one level, INTx. MSI is for news: other causes, or bytes where none were. */
+static int tty_unlock(struct tty *t)
 {
     unsigned causes = 0;
+    bool news = false;
 
-    for (unsigned i = 0; i < t->nports; i++) {
-        causes |= uart_causes(&t->ports[i].uart) << (8 * i);
-        port_watch(t, i);
+    for (struct tty_port *p = t->ports; p < t->ports + t->nports; p++) {
+        struct uart *u = &p->uart;
+        ssize_t got = read(p->master, u->rx.bytes + u->rx.count, uart_rx_room(u));
+        ssize_t sent = u->tx.count ? write(p->master, u->tx.bytes, u->tx.count) : 0;
+
+        news |= got > 0 && !u->rx.count;
+        u->rx.count += got > 0 ? (unsigned)got : 0;
+        uart_sent(u, sent > 0 ? (unsigned)sent : 0);
+        causes = causes << 8 | uart_causes(u);
     }
     umdev_irq_set_level(t->dev, causes != 0);
-    if (causes && causes != t->causes)
+    if (causes && (news || causes != t->causes))
         umdev_irq_trigger(t->dev, UMDEV_IRQ_MSI, 0);
     t->causes = causes;
+    pthread_mutex_unlock(&t->lock);
+    return 0;
 }
-
-/* ------------------------------------------------------------------ the host's side */
-
-static void port_receive(struct tty_port *p)
-{
-    uint8_t bytes[UART_FIFO];
-    ssize_t count = read(p->master, bytes, uart_rx_room(&p->uart));
-
-    if (count <= 0)
-        return;
-    uart_receive(&p->uart, bytes, (unsigned)count);
-    port_restart_timer(p);
-}
-
-static void port_send(struct tty_port *p)
-{
-    const uint8_t *bytes;
-    unsigned waiting = uart_to_send(&p->uart, &bytes);
-    ssize_t count = write(p->master, bytes, waiting);
-
-    if (count > 0)
-        uart_sent(&p->uart, (unsigned)count);
-}
-
-static void port_event(struct tty *t, const struct epoll_event *event)
-{
-    struct tty_port *p = &t->ports[event->data.u32 / 2];
-    uint64_t expirations;
-
-    if (event->data.u32 % 2) {
-        /* Nothing to read: it was restarted in the meantime. */
-        if (read(p->timer, &expirations, sizeof(expirations)) == sizeof(expirations))
-            uart_timeout(&p->uart);
-        return;
-    }
-    if (event->events & (EPOLLHUP | EPOLLERR)) {
-        umdev_device_log(t->dev, UMDEV_LOG_WARNING, "port %u: %s was hung up", p->number, p->name);
-        epoll_ctl(t->epoll, EPOLL_CTL_DEL, p->master, NULL);
-        return;
-    }
-    /* The guest may have changed its mind since the event. */
-    if (event->events & p->watched & EPOLLIN)
-        port_receive(p);
-    if (event->events & p->watched & EPOLLOUT)
-        port_send(p);
-}
-
-static void *tty_thread(void *opaque)
-{
-    struct tty *t = opaque;
-    struct epoll_event events[2 * MAX_PORTS + 1];
-    bool stop = false;
-
-    while (!stop) {
-        int count = epoll_wait(t->epoll, events, 2 * MAX_PORTS + 1, -1);
-
-        pthread_mutex_lock(&t->lock);
-        for (int i = 0; i < count; i++)
-            if (events[i].data.u32 == EVENT_STOP)
-                stop = true;
-            else
-                port_event(t, &events[i]);
-        tty_update(t);
-        pthread_mutex_unlock(&t->lock);
-    }
-    return NULL;
-}
-
-/* ------------------------------------------------------------------ the guest's side */
 
 static int tty_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
                     size_t len)
 {
+    uint8_t *bytes = memset(buf, 0xff, len);
     struct tty *t = umdev_device_priv(dev);
-    uint8_t *bytes = buf;
 
     (void)region;
     pthread_mutex_lock(&t->lock);
-    for (size_t i = 0; i < len; i++, offset++) {
-        struct tty_port *p = &t->ports[offset / UART_PORTS];
-        unsigned waiting = p->uart.rx_count;
-
-        bytes[i] = 0xff;
-        if (offset / UART_PORTS >= t->nports)
-            continue;
-        bytes[i] = uart_read(&p->uart, offset % UART_PORTS);
-        if (p->uart.rx_count != waiting)
-            port_restart_timer(p);
-    }
-    tty_update(t);
-    pthread_mutex_unlock(&t->lock);
-    return 0;
+    for (; len-- && offset / UART_PORTS < t->nports; offset++)
+        *bytes++ = uart_read(&t->ports[offset / UART_PORTS].uart, offset % UART_PORTS);
+    return tty_unlock(t);
 }
 
 static int tty_write(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
                      size_t len)
 {
-    struct tty *t = umdev_device_priv(dev);
     const uint8_t *bytes = buf;
+    struct tty *t = umdev_device_priv(dev);
 
     (void)region;
     pthread_mutex_lock(&t->lock);
-    for (size_t i = 0; i < len && offset / UART_PORTS < t->nports; i++, offset++) {
-        struct tty_port *p = &t->ports[offset / UART_PORTS];
-        unsigned waiting = p->uart.rx_count;
-
-        uart_write(&p->uart, offset % UART_PORTS, bytes[i]);
-        if (p->uart.rx_count != waiting) /* in loopback */
-            port_restart_timer(p);
-    }
-    tty_update(t);
-    pthread_mutex_unlock(&t->lock);
-    return 0;
+    for (; len-- && offset / UART_PORTS < t->nports; offset++)
+        uart_write(&t->ports[offset / UART_PORTS].uart, offset % UART_PORTS, *bytes++);
+    return tty_unlock(t);
 }
 
 static int tty_reset(struct umdev_device *dev)
@@ -220,49 +99,37 @@ static int tty_reset(struct umdev_device *dev)
     struct tty *t = umdev_device_priv(dev);
 
     pthread_mutex_lock(&t->lock);
-    for (unsigned i = 0; i < t->nports; i++) {
+    for (unsigned i = 0; i < t->nports; i++)
         uart_reset(&t->ports[i].uart);
-        port_restart_timer(&t->ports[i]);
-    }
-    tty_update(t);
-    pthread_mutex_unlock(&t->lock);
-    return 0;
+    return tty_unlock(t);
 }
 
-/* Who enables MSI while a cause is pending is told. */
+static void tty_close(struct umdev_device *dev)
+{
+    tty_reset(dev); /* with RTS off, what the host sends waits for the next client */
+}
+
 static void tty_irqs_changed(struct umdev_device *dev, unsigned index)
 {
     struct tty *t = umdev_device_priv(dev);
 
     (void)index;
     pthread_mutex_lock(&t->lock);
-    t->causes = 0;
-    tty_update(t);
-    pthread_mutex_unlock(&t->lock);
+    t->causes = 0; /* who enables MSI while a cause is pending is told */
+    tty_unlock(t);
 }
 
-static void tty_set_connected(struct umdev_device *dev, bool connected)
+static void *tty_thread(void *opaque)
 {
-    struct tty *t = umdev_device_priv(dev);
+    struct tty *t = opaque;
+    struct epoll_event event = {.data.fd = -1};
 
-    pthread_mutex_lock(&t->lock);
-    t->connected = connected;
-    tty_update(t);
-    pthread_mutex_unlock(&t->lock);
+    while (epoll_wait(t->epoll, &event, 1, -1) < 1 || event.data.fd != t->stop) {
+        pthread_mutex_lock(&t->lock);
+        tty_unlock(t);
+    }
+    return NULL;
 }
-
-static int tty_open(struct umdev_device *dev)
-{
-    tty_set_connected(dev, true);
-    return 0;
-}
-
-static void tty_close(struct umdev_device *dev)
-{
-    tty_set_connected(dev, false);
-}
-
-/* ------------------------------------------------------------------ birth and death */
 
 /* A raw pty, both ends. */
 static int port_open_pty(struct tty_port *p)
@@ -270,9 +137,7 @@ static int port_open_pty(struct tty_port *p)
     struct termios termios;
 
     p->master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-    if (p->master < 0 || grantpt(p->master) || unlockpt(p->master))
-        return -errno;
-    if (ptsname_r(p->master, p->name, sizeof(p->name)))
+    if (p->master < 0 || unlockpt(p->master) || ptsname_r(p->master, p->name, sizeof(p->name)))
         return -errno;
     p->slave = open(p->name, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (p->slave < 0 || tcgetattr(p->slave, &termios))
@@ -281,180 +146,101 @@ static int port_open_pty(struct tty_port *p)
     return tcsetattr(p->slave, TCSANOW, &termios) ? -errno : 0;
 }
 
-static int port_make_link(struct tty_port *p, const char *prefix)
+static int port_init(struct tty *t, struct tty_port *p)
 {
-    char target[sizeof(p->name)];
-    int len = snprintf(p->link, sizeof(p->link), "%s%u", prefix, p->number);
-
-    if (len >= (int)sizeof(p->link)) {
-        p->link[0] = '\0';
-        return -ENAMETOOLONG;
-    }
-    /* One that leads nowhere was left by a run that was killed. */
-    if (readlink(p->link, target, sizeof(target)) > 0 && access(p->link, F_OK))
-        unlink(p->link);
-    if (!symlink(p->name, p->link))
-        return 0;
-    p->link[0] = '\0';
-    return -errno;
-}
-
-static int port_add_events(struct tty *t, unsigned index)
-{
-    struct tty_port *p = &t->ports[index];
-    struct epoll_event pty = {.data.u32 = 2 * index};
-    struct epoll_event timer = {.events = EPOLLIN, .data.u32 = 2 * index + 1};
-
-    p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (p->timer < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, p->timer, &timer) ||
-        epoll_ctl(t->epoll, EPOLL_CTL_ADD, p->master, &pty))
-        return -errno;
-    return 0;
-}
-
-static void port_take_number(struct tty_port *p, struct tty_parent *parent)
-{
-    while (atomic_fetch_or(&parent->numbers, UINT64_C(1) << p->number) >> p->number & 1)
-        p->number++;
-    p->numbered = true;
-}
-
-static int port_init(struct tty *t, unsigned index)
-{
-    struct umdev_parent *parent = umdev_device_parent(t->dev);
-    const char *prefix = umdev_param_string(parent, "link");
-    struct tty_port *p = &t->ports[index];
+    const char *prefix = umdev_param_string(umdev_device_parent(t->dev), "link");
+    atomic_uint_fast64_t *numbers = umdev_parent_priv(umdev_device_parent(t->dev));
+    /* Edges are enough: tty_unlock() tries again after anything that can have made room. */
+    struct epoll_event edges = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.fd = -1};
     int ret;
 
     uart_reset(&p->uart);
-    port_take_number(p, umdev_parent_priv(parent));
-    ret = port_open_pty(p);
-    if (!ret)
-        ret = port_add_events(t, index);
-    if (ret) {
-        umdev_device_log(t->dev, UMDEV_LOG_ERROR, "port %u: no pty: %s", p->number,
-                         strerrordesc_np(-ret));
-        return ret;
-    }
+    p->master = p->slave = -1;
+    while (atomic_fetch_or(numbers, UINT64_C(1) << p->number) >> p->number & 1)
+        p->number++;
     if (*prefix)
-        ret = port_make_link(p, prefix);
-    if (ret)
-        umdev_device_log(t->dev, UMDEV_LOG_ERROR, "port %u: no link %s%u to %s: %s", p->number,
-                         prefix, p->number, p->name, strerrordesc_np(-ret));
-    else
-        umdev_device_log(t->dev, UMDEV_LOG_INFO, "port %u: %s%s%s", p->number, p->name,
-                         *prefix ? ", " : "", p->link);
+        snprintf(p->link, sizeof(p->link), "%s%u", prefix, p->number);
+    if (access(p->link, F_OK))
+        unlink(p->link); /* it leads nowhere, as its maker was killed */
+    ret = port_open_pty(p);
+    if (!ret && ((*p->link && symlink(p->name, p->link)) ||
+                 epoll_ctl(t->epoll, EPOLL_CTL_ADD, p->master, &edges)))
+        ret = -errno;
+    umdev_device_log(t->dev, ret ? UMDEV_LOG_ERROR : UMDEV_LOG_INFO, "port %u: %s %s", p->number,
+                     ret ? strerrordesc_np(-ret) : p->name, p->link);
     return ret;
-}
-
-static void close_fd(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
-static void port_free(struct tty *t, struct tty_port *p)
-{
-    struct tty_parent *parent = umdev_parent_priv(umdev_device_parent(t->dev));
-    char target[sizeof(p->name)] = "";
-
-    if (*p->link && readlink(p->link, target, sizeof(target) - 1) > 0 && !strcmp(target, p->name))
-        unlink(p->link);
-    close_fd(p->timer);
-    close_fd(p->slave);
-    close_fd(p->master);
-    if (p->numbered)
-        atomic_fetch_and(&parent->numbers, ~(UINT64_C(1) << p->number));
 }
 
 /* Also of what create() did not finish. */
 static void tty_remove(struct umdev_device *dev)
 {
+    atomic_uint_fast64_t *numbers = umdev_parent_priv(umdev_device_parent(dev));
     struct tty *t = umdev_device_priv(dev);
 
     if (t->running) {
         eventfd_write(t->stop, 1);
         pthread_join(t->thread, NULL);
     }
-    for (unsigned i = 0; i < t->nports; i++)
-        port_free(t, &t->ports[i]);
-    close_fd(t->stop);
-    close_fd(t->epoll);
-    pthread_mutex_destroy(&t->lock);
-}
+    for (struct tty_port *p = t->ports; p < t->ports + t->nports; p++) {
+        char target[sizeof(p->name)] = "";
 
-static int tty_start(struct tty *t)
-{
-    struct epoll_event stop = {.events = EPOLLIN, .data.u32 = EVENT_STOP};
-    sigset_t all, old;
-    int ret;
-
-    t->epoll = epoll_create1(EPOLL_CLOEXEC);
-    t->stop = eventfd(0, EFD_CLOEXEC);
-    if (t->epoll < 0 || t->stop < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->stop, &stop))
-        return -errno;
-    for (unsigned i = 0; i < t->nports; i++) {
-        ret = port_init(t, i);
-        if (ret)
-            return ret;
+        if (readlink(p->link, target, sizeof(target) - 1) > 0 && !strcmp(target, p->name))
+            unlink(p->link);
+        close(p->slave);
+        close(p->master);
+        atomic_fetch_and(numbers, ~(UINT64_C(1) << p->number));
     }
-    /* Signals are for the program's own threads. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    ret = pthread_create(&t->thread, NULL, tty_thread, t);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    t->running = !ret;
-    return -ret;
+    close(t->stop);
+    close(t->epoll);
+    pthread_mutex_destroy(&t->lock);
 }
 
 static int tty_create(struct umdev_device *dev)
 {
+    unsigned nports = MAX_PORTS - umdev_device_type_index(dev);
+    struct epoll_event stop = {.events = EPOLLIN};
     struct tty *t = umdev_device_priv(dev);
-    int ret;
+    sigset_t all, old;
+    int ret = 0;
 
     t->dev = dev;
-    t->nports = *(const unsigned *)umdev_device_type(dev)->data;
-    t->epoll = t->stop = -1;
-    for (unsigned i = 0; i < t->nports; i++)
-        t->ports[i].master = t->ports[i].slave = t->ports[i].timer = -1;
     pthread_mutex_init(&t->lock, NULL);
-    ret = tty_start(t);
+    t->epoll = epoll_create1(EPOLL_CLOEXEC);
+    t->stop = stop.data.fd = eventfd(0, EFD_CLOEXEC);
+    if (t->epoll < 0 || t->stop < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->stop, &stop))
+        ret = -errno;
+    while (!ret && t->nports < nports)
+        ret = port_init(t, &t->ports[t->nports++]);
+    sigfillset(&all); /* signals are for the program's own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    if (!ret)
+        ret = -pthread_create(&t->thread, NULL, tty_thread, t);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    t->running = !ret;
     if (ret)
         tty_remove(dev);
     return ret;
 }
 
-/* ------------------------------------------------------------------ the driver */
-
-static const struct umdev_param tty_params[] = {
-    {.name = "link", .description = "make links to the ptys: this and the port's number"},
-};
-
+/* clang-format off */
 /*
- * What Linux's 8250_pci makes of them. It counts the ports of a card it knows by its class from the
- * size of its only I/O BAR, and uses INTx. It uses MSI for the few cards only that it knows to have
- * it, which have one port each, here behind a memory BAR.
+ * As Linux's 8250_pci wants them. It tells the ports of a card that it knows only by its class from
+ * the size of its I/O BAR, and uses INTx. The few that it knows to have MSI have one port each.
  */
 static const struct umdev_type tty_types[] = {
-    {.name = "2",
-     .description = "two ports, INTx with Linux",
-     .data = &(const unsigned){2},
-     .pci = UMDEV_PCI(.vendor = 0x1b36, .device = 0x0003, .class_code = 0x070002, .intx_pin = 1,
-                      .msi_vectors = 1,
-                      .bar = {UMDEV_BAR(.size = 2 * UART_PORTS, .flags = UMDEV_BAR_IO)})},
-    {.name = "1",
-     .description = "one port, MSI with Linux",
-     .data = &(const unsigned){1},
-     .pci = UMDEV_PCI(.vendor = 0x1590, .device = 0x037e, .class_code = 0x070002, .intx_pin = 1,
-                      .msi_vectors = 1, .bar = {[1] = UMDEV_BAR(.size = 2 * UART_PORTS)})},
+    {.name = "2", .description = "two ports, INTx with Linux", .pci = UMDEV_PCI(
+        .vendor = 0x1b36, .device = 0x0003, .class_code = 0x070002, .intx_pin = 1, .msi_vectors = 1,
+        .bar = {UMDEV_BAR(.size = 2 * UART_PORTS, .flags = UMDEV_BAR_IO)})},
+    {.name = "1", .description = "one port, MSI with Linux", .pci = UMDEV_PCI(
+        .vendor = 0x1590, .device = 0x037e, .class_code = 0x070002, .intx_pin = 1, .msi_vectors = 1,
+        .bar = {[1] = UMDEV_BAR(.size = 2 * UART_PORTS)})},
 };
 
-/* clang-format off */
 UMDEV_DRIVER(tty,
     .description = "serial cards with 16550A ports that are ptys of the host",
-    .types = tty_types, .ntypes = sizeof(tty_types) / sizeof(tty_types[0]),
-    .params = tty_params, .nparams = sizeof(tty_params) / sizeof(tty_params[0]),
-    .max_instances = MAX_CARDS,
-    .parent_priv_size = sizeof(struct tty_parent), .priv_size = sizeof(struct tty),
-    .create = tty_create, .remove = tty_remove, .open = tty_open, .close = tty_close,
-    .reset = tty_reset, .read = tty_read, .write = tty_write, .irqs_changed = tty_irqs_changed);
+    .types = tty_types, .ntypes = 2, .max_instances = 32, .nparams = 1,
+    .params = &(const struct umdev_param){
+        .name = "link", .description = "make links to the ptys: this and the port's number"},
+    .parent_priv_size = sizeof(atomic_uint_fast64_t), .priv_size = sizeof(struct tty),
+    .create = tty_create, .remove = tty_remove, .close = tty_close, .reset = tty_reset,
+    .read = tty_read, .write = tty_write, .irqs_changed = tty_irqs_changed);

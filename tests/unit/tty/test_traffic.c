@@ -3,11 +3,15 @@
 #include "rig.h"
 #include "unit.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/serial_reg.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -245,6 +249,7 @@ static void test_bytes_wait_for_the_next_client(void **state)
         assert_int_equal(umdev_host_get_stats(rig->host, rig->uuid, &stats), 0);
     while (stats.connected);
     rig_host_write(rig, 0, "later", 5);
+    usleep(50000); /* time to take it, and lose it */
     rig_connect(rig);
     /* A new client finds the card as new. */
     assert_int_equal(rig_get(rig, 0, UART_IER), 0);
@@ -275,6 +280,84 @@ static void test_last_words(void **state)
     assert_memory_equal(text, "helloagain", 10);
 }
 
+/* ------------------------------------------------------------------ the host's programs */
+
+static void open_pty(struct rig *rig, unsigned port)
+{
+    char path[80];
+
+    snprintf(path, sizeof(path), "%s%u", rig->prefix, port);
+    close(rig->pty[port]);
+    rig->pty[port] = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(rig->pty[port] >= 0);
+}
+
+/* Both ways, and as raw as ever: an echo or a translation would show. */
+static void expect_a_line(struct rig *rig, unsigned port)
+{
+    const uint8_t bytes[] = {'a', '\r', 0x03, '\n', 0xff, 0x00};
+    uint8_t got[sizeof(bytes)];
+
+    rig_host_write(rig, port, bytes, sizeof(bytes));
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
+        rig_await(rig, port, UART_LSR, UART_LSR_DR, UART_LSR_DR);
+        assert_int_equal(rig_get(rig, port, UART_RX), bytes[i]);
+        rig_put(rig, port, UART_TX, bytes[i]);
+    }
+    rig_host_read(rig, port, got, sizeof(got));
+    assert_memory_equal(got, bytes, sizeof(bytes));
+}
+
+static void test_programs_come_and_go(void **state)
+{
+    struct rig *rig = *state;
+
+    rig_start(rig, "tty-2");
+    rig_setup_port(rig, 1, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        expect_a_line(rig, 1);
+        open_pty(rig, 1);
+    }
+    /* What is sent while there is none waits. */
+    close(rig->pty[1]);
+    rig->pty[1] = -1;
+    rig_put(rig, 1, UART_TX, 'x');
+    open_pty(rig, 1);
+    assert_int_equal(read(rig->pty[1], &(char){0}, 1), 1);
+    expect_a_line(rig, 1);
+}
+
+/* As a login does it, and then programs that leave again. */
+static void test_a_hang_up(void **state)
+{
+    struct rig *rig = *state;
+    struct timespec before, after;
+    struct termios termios;
+
+    rig_start(rig, "tty-2");
+    rig_setup_port(rig, 0, 0);
+    rig_setup_port(rig, 1, 0);
+    if (ioctl(rig->pty[0], TIOCVHANGUP) && errno == EPERM)
+        skip();
+    for (unsigned i = 0; i < 3; i++) {
+        open_pty(rig, 0);
+        assert_int_equal(tcgetattr(rig->pty[0], &termios), 0);
+        cfmakeraw(&termios);
+        assert_int_equal(tcsetattr(rig->pty[0], TCSANOW, &termios), 0);
+        expect_a_line(rig, 0);
+        expect_a_line(rig, 1);
+        close(rig->pty[0]);
+        rig->pty[0] = -1;
+        /* No thread spins meanwhile. */
+        assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before), 0);
+        usleep(100000);
+        assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after), 0);
+        assert_in_range((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec -
+                            before.tv_nsec,
+                        0, 50000000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +368,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_full_pty_holds_the_guest_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bytes_wait_for_the_next_client, setup, teardown),
         cmocka_unit_test_setup_teardown(test_last_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_programs_come_and_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_hang_up, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
