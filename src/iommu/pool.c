@@ -190,8 +190,8 @@ int iommu_pool_reserve(struct iommu_table *table, size_t leaves, size_t director
         reclaim(table, capacity, table->retired_bytes > IOMMU_RETIRED_BYTES);
     if (allocate(table, leaves, directories, capacity) == 0)
         return 0;
-    reclaim(table, capacity, false);
-    return allocate(table, leaves, directories, capacity);
+    return reclaim(table, capacity, false) ? allocate(table, leaves, directories, capacity)
+                                           : -ENOMEM;
 }
 
 void iommu_pool_reserve_removal(struct iommu_table *table, size_t leaves, size_t capacity)

@@ -11,10 +11,11 @@
  * see all of a change or nothing of it. Each directory has a version of its own, which no other
  * ever has. What was replaced is *retired*, and used again when its readers have passed.
  *
- * Invariants. No leaf is empty. Two neighbours have more than IOMMU_LEAF_MERGED entries together:
- * else they become one; so the directory is short, however a client maps and unmaps. While
- * something is mapped, the spare and the retired nodes suffice for any removal: it replaces at
- * least as many nodes as it makes, and insertion leaves enough. A removal never fails.
+ * Invariants. No leaf is empty, and two neighbours have more than half a leaf's entries together:
+ * a full leaf is split in halves, and a removal joins neighbours that have IOMMU_LEAF_MERGED or
+ * less; so the directory is short, however a client maps and unmaps. While something is mapped, the
+ * spare and the retired nodes suffice for any removal: it replaces at least as many nodes as it
+ * makes, and insertion leaves enough. A removal never fails.
  *
  * Locks. Changes are made under the iommu's `changes`; there the root can be read like any pointer.
  */
@@ -79,19 +80,25 @@ static inline struct iommu_leaf **iommu_directory_leaves(const struct iommu_dire
     return (struct iommu_leaf **)(void *)(uintptr_t)(directory->first + directory->capacity);
 }
 
-/* How many of the sorted keys are at or below `iova`. */
+/*
+ * How many of the sorted keys are at or below `iova`. Three keys a round, which are loaded at once,
+ * and no branch that could be guessed wrong. All parts are taken as long as the last, the longest.
+ */
 static inline size_t iommu_rank(const uint64_t *keys, size_t count, uint64_t iova)
 {
     const uint64_t *base = keys;
 
-    /* Both halves are taken as long as their larger one: no branch that could be guessed wrong. */
-    while (count > 1) {
-        size_t half = count / 2;
+    while (count >= 4) {
+        size_t part = count / 4;
+        size_t passed = (size_t)(base[part - 1] <= iova) + (base[2 * part - 1] <= iova) +
+                        (base[3 * part - 1] <= iova);
 
-        base = base[half - 1] <= iova ? base + half : base;
-        count -= half;
+        base += passed * part;
+        count -= 3 * part;
     }
-    return (size_t)(base - keys) + (count > 0 && *base <= iova);
+    for (const uint64_t *end = base + count, *key = base; key < end; key++)
+        base += *key <= iova;
+    return (size_t)(base - keys);
 }
 
 /* The entry over `iova`; NULL: there is none. `root` may be NULL. */
