@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define NUM_WORKERS 3
-#define ROUNDS      4000
+#define ROUNDS      1000
 
 /* Pages that are mapped all the time, one by one, at every other page of a range. */
 #define NUM_STEADY  400
