@@ -462,7 +462,7 @@ UMDEV_API int umdev_irq_set_level(struct umdev_device *dev, bool raised);
  * nothing as far as mappings and protections go: they are checked before the first byte moves.
  * EFAULT: a part is not mapped. EPERM: not readable or not writable. EOVERFLOW: the range wraps.
  * EIO: the client took the memory away (its session ends). ENODEV: no client, or bus mastering is
- * off.
+ * off. ENOMEM: no memory; only where very many windows are held, or for a copy by way of a buffer.
  *
  * Where the client gave a file for all of it, these block for the time of the copy only. A range
  * with a part that has none is reached by asking the client, message by message. There they may
@@ -478,7 +478,10 @@ UMDEV_API int umdev_irq_set_level(struct umdev_device *dev, bool raised);
 UMDEV_API int umdev_dma_read(struct umdev_device *dev, umdev_iova_t iova, void *buf, size_t len);
 UMDEV_API int umdev_dma_write(struct umdev_device *dev, umdev_iova_t iova, const void *buf,
                               size_t len);
-/* From client memory to client memory; overlapping ranges are copied as by memmove. */
+/*
+ * From client memory to client memory; overlapping ranges are copied as by memmove, also where they
+ * overlap because two IOVAs lead to the same page of a file.
+ */
 UMDEV_API int umdev_dma_copy(struct umdev_device *dev, umdev_iova_t dst, umdev_iova_t src,
                              size_t len);
 

@@ -6,6 +6,7 @@
 #include "base/range.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <string.h>
@@ -70,11 +71,23 @@ static int file_page_size(const struct iommu_file_rules *rules, int fd, dev_t de
     return 0;
 }
 
+/* No processor maps memory write-only, and the kernel wants a readable file for any mapping. */
+static int file_check_access(int fd, unsigned prot, bool *writable, struct umdev_error *error)
+{
+    int flags = fcntl(fd, F_GETFL);
+    bool readable = flags >= 0 && !(flags & O_PATH) && (flags & O_ACCMODE) != O_WRONLY;
+
+    *writable = readable && (flags & O_ACCMODE) == O_RDWR;
+    if (prot & UMDEV_WRITE ? *writable : readable)
+        return 0;
+    return error_set(error, EINVAL, "the file is not open for %s",
+                     prot & UMDEV_WRITE ? "reading and writing" : "reading");
+}
+
 int iommu_file_check(const struct iommu_file_rules *rules, int fd, uint64_t offset, uint64_t size,
-                     struct iommu_file_span *span, struct umdev_error *error)
+                     unsigned prot, struct iommu_file *file, struct umdev_error *error)
 {
     struct stat status;
-    uint64_t page_size;
     int ret;
 
     if (fstat(fd, &status))
@@ -85,12 +98,16 @@ int iommu_file_check(const struct iommu_file_rules *rules, int fd, uint64_t offs
         return error_set(error, EINVAL, "the file has %" PRIu64 " bytes: too short",
                          (uint64_t)status.st_size);
     }
-    ret = file_page_size(rules, fd, status.st_dev, &page_size, error);
+    ret = file_page_size(rules, fd, status.st_dev, &file->page_size, error);
+    if (!ret)
+        ret = file_check_access(fd, prot, &file->writable, error);
     if (ret)
         return ret;
-    span->offset = align_down(offset, page_size);
-    span->skip = offset - span->offset;
+    file->device = status.st_dev;
+    file->inode = status.st_ino;
+    file->bytes = (uint64_t)status.st_size;
+    file->offset = align_down(offset, file->page_size);
     /* The sum can't overflow: it is a page more than the file's size, a positive off_t, at most. */
-    span->size = align_down(offset + size + page_size - 1, page_size) - span->offset;
+    file->size = align_down(offset + size + file->page_size - 1, file->page_size) - file->offset;
     return 0;
 }

@@ -12,6 +12,8 @@
 
 #include <umdev/types.h>
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -24,20 +26,23 @@ struct iommu_file_rules {
     dev_t memfd_device;
 };
 
-/* The part of a file to map: whole pages of the file's own size around the part that was asked for.
- */
-struct iommu_file_span {
+/* A file, and the part of it to map: whole pages of its own size around what was asked for. */
+struct iommu_file {
+    dev_t device;
+    ino_t inode;
+    uint64_t bytes;     /* its size now */
+    uint64_t page_size; /* larger than 4 KiB: mapping it reserves pages */
+    bool writable;      /* opened for reading and writing */
     uint64_t offset, size;
-    uint64_t skip; /* from `offset` to the part that was asked for */
 };
 
 void iommu_file_rules_init(struct iommu_file_rules *rules);
 
 /*
- * Whether [offset, offset + size) of the file can be mapped; *span: what to map. EINVAL, and
+ * Whether [offset, offset + size) of the file can be mapped for `prot`: fills in *file. EINVAL, and
  * `error` says why.
  */
 int iommu_file_check(const struct iommu_file_rules *rules, int fd, uint64_t offset, uint64_t size,
-                     struct iommu_file_span *span, struct umdev_error *error);
+                     unsigned prot, struct iommu_file *file, struct umdev_error *error);
 
 #endif

@@ -15,23 +15,17 @@
 
 static int iommu_init_locks(struct iommu *iommu)
 {
-    pthread_rwlockattr_t lock_attr;
     pthread_condattr_t cond_attr;
     int ret;
 
-    pthread_rwlockattr_init(&lock_attr);
-    pthread_rwlockattr_setkind_np(&lock_attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_condattr_init(&cond_attr);
     pthread_condattr_setclock(&cond_attr, CLOCK_MONOTONIC);
-    ret = pthread_rwlock_init(&iommu->lock, &lock_attr);
-    if (!ret)
-        ret = pthread_cond_init(&iommu->drained, &cond_attr);
+    ret = pthread_cond_init(&iommu->drained, &cond_attr);
     if (!ret)
         ret = pthread_mutex_init(&iommu->changes, NULL);
     if (!ret)
         ret = pthread_mutex_init(&iommu->windows, NULL);
     pthread_condattr_destroy(&cond_attr);
-    pthread_rwlockattr_destroy(&lock_attr);
     return -ret;
 }
 
@@ -46,8 +40,13 @@ int iommu_new(const struct log *log, const char *name, struct iommu **iommu)
     if (!made)
         return -ENOMEM;
     ret = iommu_init_locks(made);
+    if (!ret)
+        ret = iommu_views_init(&made->views);
+    if (!ret)
+        ret = iommu_readers_init(&made->readers);
     if (ret)
         return ret;
+    iommu_table_init(&made->table, &made->readers);
     made->log = log;
     made->name = name;
     made->refs = 1;
@@ -60,10 +59,12 @@ void iommu_put(struct iommu *iommu)
 {
     if (atomic_fetch_sub_explicit(&iommu->refs, 1, memory_order_acq_rel) != 1)
         return;
+    iommu_table_fini(&iommu->table);
+    iommu_views_fini(&iommu->views);
+    iommu_readers_fini(&iommu->readers);
     pthread_mutex_destroy(&iommu->windows);
     pthread_mutex_destroy(&iommu->changes);
     pthread_cond_destroy(&iommu->drained);
-    pthread_rwlock_destroy(&iommu->lock);
     free(iommu);
 }
 
@@ -80,35 +81,31 @@ void iommu_free(struct iommu *iommu)
 /* The client's loss flag, which its first file brings to life. */
 static struct iommu_loss *iommu_get_loss(struct iommu *iommu)
 {
-    if (!iommu->loss) {
-        struct iommu_loss *loss = iommu_loss_new();
-
-        pthread_rwlock_wrlock(&iommu->lock);
-        iommu->loss = loss;
-        pthread_rwlock_unlock(&iommu->lock);
-    }
+    if (!iommu->loss)
+        iommu->loss = iommu_loss_get(&iommu->views);
     return iommu->loss;
 }
 
 static int iommu_map_file(struct iommu *iommu, struct range range, int fd, uint64_t offset,
                           unsigned prot, struct iommu_mapping **mapping, struct umdev_error *error)
 {
-    struct iommu_file_span span;
     struct iommu_loss *loss;
+    struct iommu_view *view;
+    struct iommu_file file;
     int ret;
 
-    ret = iommu_file_check(&iommu->rules, fd, offset, range_size_minus_1(range) + 1, &span, error);
+    ret = iommu_file_check(&iommu->rules, fd, offset, range_size_minus_1(range) + 1, prot, &file,
+                           error);
     if (ret)
         return ret;
-    if (!span_fits(iommu->table.address_space, span.size, IOMMU_MAX_FILE_BYTES)) {
-        return error_set(error, ENOMEM,
-                         "%" PRIu64 " bytes of files are mapped; the limit is %" PRIu64,
-                         iommu->table.address_space, IOMMU_MAX_FILE_BYTES);
-    }
     loss = iommu_get_loss(iommu);
     if (!loss)
         return error_set(error, ENOMEM, "no memory");
-    return iommu_mapping_new_file(range, prot, fd, &span, loss, mapping, error);
+    ret = iommu_view_get(&iommu->views, fd, &file, prot & UMDEV_WRITE, loss, &view, error);
+    if (ret)
+        return ret;
+    ret = iommu_mapping_new_file(range, view, offset, mapping);
+    return ret ? error_set(error, -ret, "no memory") : 0;
 }
 
 /* All that comes before the mapping can be put into the table, but for errors of the table itself.
@@ -116,15 +113,16 @@ static int iommu_map_file(struct iommu *iommu, struct range range, int fd, uint6
 static int iommu_map_range(struct iommu *iommu, struct range range, int fd, uint64_t offset,
                            unsigned prot, struct iommu_mapping **mapping, struct umdev_error *error)
 {
+    const struct iommu_directory *root = iommu_table_root(&iommu->table);
     int ret;
 
     if (iommu_table_overlaps(&iommu->table, range))
         return error_set(error, EEXIST, "overlaps another mapping");
-    if (iommu->table.count >= IOMMU_MAX_MAPPINGS)
+    if (root && root->maps >= IOMMU_MAX_MAPPINGS)
         return error_set(error, ENOSPC, "there are %u mappings: no more", IOMMU_MAX_MAPPINGS);
     if (fd >= 0)
         return iommu_map_file(iommu, range, fd, offset, prot, mapping, error);
-    ret = iommu_mapping_new(range, prot, mapping);
+    ret = iommu_mapping_new(range, mapping);
     return ret ? error_set(error, -ret, "no memory") : 0;
 }
 
@@ -133,15 +131,14 @@ static int iommu_map_checked(struct iommu *iommu, struct range range, int fd, ui
 {
     LOCK_FOR_SCOPE(&iommu->changes);
     struct iommu_mapping *mapping = NULL;
+    struct iommu_entry entry = {.first = range.first, .last = range.last};
     int ret = iommu_map_range(iommu, range, fd, offset, prot, &mapping, error);
 
-    if (!mapping)
+    if (ret)
         return ret;
-    pthread_rwlock_wrlock(&iommu->lock);
-    ret = iommu_table_reserve(&iommu->table);
-    if (!ret)
-        iommu_table_insert(&iommu->table, mapping);
-    pthread_rwlock_unlock(&iommu->lock);
+    entry.bytes = mapping->bytes;
+    entry.tagged = (uintptr_t)mapping | prot;
+    ret = iommu_table_insert(&iommu->table, &entry, iommu->loss);
     if (ret) {
         iommu_mapping_free(mapping);
         return error_set(error, -ret, "no memory");
@@ -165,10 +162,15 @@ static int iommu_range_make(umdev_iova_t iova, uint64_t size, struct range *rang
     return wrong ? error_set(error, EINVAL, "%s", wrong) : 0;
 }
 
+static bool iommu_prot_is_valid(unsigned prot)
+{
+    return prot != 0 && !(prot & ~(unsigned)UMDEV_RW);
+}
+
 static int iommu_map_args_check(umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
                                 unsigned prot, struct range *range, struct umdev_error *error)
 {
-    if (prot == 0 || (prot & ~(unsigned)UMDEV_RW))
+    if (!iommu_prot_is_valid(prot))
         return error_set(error, EINVAL, "the protection must be read, write or both");
     if (fd >= 0 && !is_aligned(offset, PAGE_SIZE_4K))
         return error_set(error, EINVAL, "the offset must be a multiple of 4096");
@@ -199,72 +201,168 @@ int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uin
 
 int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
 {
+    struct iommu_place begin;
     struct range range;
-    size_t begin;
-    size_t end;
+    size_t count;
     int ret = iommu_range_make(iova, size, &range, NULL);
 
     if (ret)
         return ret;
     LOCK_FOR_SCOPE(&iommu->changes);
-    return iommu_table_slice(&iommu->table, range, &begin, &end);
+    return iommu_table_slice(&iommu->table, range, &begin, &count);
 }
 
-/* Take the mappings in `range` out of the table. */
-static int iommu_take(struct iommu *iommu, struct range range, struct iommu_mapping **list,
-                      uint64_t *bytes)
+int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
 {
-    LOCK_FOR_SCOPE(&iommu->changes);
-    uint64_t before = iommu->table.bytes;
-    size_t begin;
-    size_t end;
-    int ret = iommu_table_slice(&iommu->table, range, &begin, &end);
+    struct iommu_place place;
+    struct range range;
+    size_t count;
+    int ret = iommu_range_make(iova, size, &range, NULL);
 
     if (ret)
         return ret;
-    pthread_rwlock_wrlock(&iommu->lock);
-    *list = iommu_table_remove(&iommu->table, begin, end);
-    pthread_rwlock_unlock(&iommu->lock);
-    *bytes = before - iommu->table.bytes;
+    LOCK_FOR_SCOPE(&iommu->changes);
+    ret = iommu_table_slice(&iommu->table, range, &place, &count);
+    if (ret)
+        return ret;
+    for (; count > 0; count--, iommu_place_next(&place))
+        iommu_entry_mapping(iommu_place_entry(&place))->leaving = true;
+    return 0;
+}
+
+/* Take entries out of the table, for the drain to end. With `changes` held. */
+static void iommu_take(struct iommu *iommu, const struct iommu_place *begin, size_t count,
+                       struct iommu_drain *drain)
+{
+    struct iommu_mapping **link = &drain->list;
+    struct iommu_place place = *begin;
+
+    if (count == 0)
+        return;
+    for (size_t i = 0; i < count; i++, iommu_place_next(&place)) {
+        struct iommu_mapping *mapping = iommu_entry_mapping(iommu_place_entry(&place));
+
+        mapping->leaving = true;
+        atomic_store_explicit(&mapping->drain, drain, memory_order_relaxed);
+        *link = mapping;
+        link = &mapping->next;
+    }
+    *link = NULL;
+    iommu_table_remove(&iommu->table, begin, count);
+}
+
+static uint64_t iommu_mapped_bytes(const struct iommu *iommu)
+{
+    const struct iommu_directory *root = iommu_table_root(&iommu->table);
+
+    return root ? root->bytes : 0;
+}
+
+static int iommu_take_range(struct iommu *iommu, struct range range, struct iommu_drain *drain,
+                            uint64_t *bytes)
+{
+    LOCK_FOR_SCOPE(&iommu->changes);
+    uint64_t before = iommu_mapped_bytes(iommu);
+    struct iommu_place begin;
+    size_t count;
+    int ret = iommu_table_slice(&iommu->table, range, &begin, &count);
+
+    if (ret)
+        return ret;
+    iommu_take(iommu, &begin, count, drain);
+    *bytes = before - iommu_mapped_bytes(iommu);
     return 0;
 }
 
 int iommu_unmap(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int timeout_ms,
                 uint64_t *unmapped)
 {
-    struct iommu_mapping *list;
+    struct iommu_drain drain = {.iommu = iommu};
     struct range range;
     int ret = iommu_range_make(iova, size, &range, NULL);
 
     *unmapped = 0;
     if (!ret)
-        ret = iommu_take(iommu, range, &list, unmapped);
-    return ret ? ret : iommu_drain(iommu, list, timeout_ms);
+        ret = iommu_take_range(iommu, range, &drain, unmapped);
+    return ret ? ret : iommu_drain(&drain, timeout_ms);
 }
 
 /* Empties the table and forgets what is known of the client. */
-static struct iommu_mapping *iommu_take_all(struct iommu *iommu, struct iommu_loss **loss)
+static struct iommu_loss *iommu_take_all(struct iommu *iommu, struct iommu_drain *drain)
 {
     LOCK_FOR_SCOPE(&iommu->changes);
-    struct iommu_mapping *list;
+    struct iommu_loss *loss = iommu->loss;
+    struct iommu_place begin = {.root = iommu_table_root(&iommu->table)};
 
-    pthread_rwlock_wrlock(&iommu->lock);
-    list = iommu_table_remove(&iommu->table, 0, iommu->table.count);
-    iommu_table_free(&iommu->table);
-    *loss = iommu->loss;
+    if (begin.root)
+        iommu_take(iommu, &begin, begin.root->maps, drain);
     iommu->loss = NULL;
-    pthread_rwlock_unlock(&iommu->lock);
     iommu->complaints = 0;
-    return list;
+    return loss;
 }
 
 int iommu_unmap_all(struct iommu *iommu, int timeout_ms)
 {
-    struct iommu_loss *loss;
-    struct iommu_mapping *list = iommu_take_all(iommu, &loss);
-    int ret = iommu_drain(iommu, list, timeout_ms);
+    struct iommu_drain drain = {.iommu = iommu};
+    struct iommu_loss *loss = iommu_take_all(iommu, &drain);
+    int ret = iommu_drain(&drain, timeout_ms);
 
-    iommu_loss_put(loss);
+    iommu_loss_put(&iommu->views, loss);
+    LOCK_FOR_SCOPE(&iommu->changes);
+    iommu_table_trim(&iommu->table);
+    return ret;
+}
+
+/* --------------------------------------------------------------------------- protecting */
+
+/* Whether every mapping may have the protection, and whether one loses some of its own. */
+static int iommu_protect_check(struct iommu_place place, size_t count, unsigned prot, bool *narrows)
+{
+    *narrows = false;
+    for (; count > 0; count--, iommu_place_next(&place)) {
+        const struct iommu_entry *entry = iommu_place_entry(&place);
+        const struct iommu_view *view = iommu_entry_mapping(entry)->view;
+
+        if ((prot & UMDEV_WRITE) && view && !view->writable)
+            return -EPERM;
+        *narrows |= (iommu_entry_prot(entry) & ~prot) != 0;
+    }
+    return 0;
+}
+
+/* Which mappings a drain of copies is about: those of `count` entries; NULL: none. */
+static void iommu_protect_mark(struct iommu_place place, size_t count, struct iommu_drain *drain)
+{
+    for (; count > 0; count--, iommu_place_next(&place))
+        atomic_store_explicit(&iommu_entry_mapping(iommu_place_entry(&place))->drain, drain,
+                              memory_order_relaxed);
+}
+
+int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+{
+    struct iommu_drain drain = {.iommu = iommu};
+    struct iommu_place begin;
+    struct range range;
+    size_t count;
+    bool narrows;
+    int ret = iommu_range_make(iova, size, &range, NULL);
+
+    if (ret || !iommu_prot_is_valid(prot))
+        return -EINVAL;
+    LOCK_FOR_SCOPE(&iommu->changes);
+    ret = iommu_table_slice(&iommu->table, range, &begin, &count);
+    if (!ret && count == 0)
+        ret = -ENOENT;
+    if (!ret)
+        ret = iommu_protect_check(begin, count, prot, &narrows);
+    if (ret)
+        return ret;
+    iommu_protect_mark(begin, count, &drain);
+    ret = iommu_table_protect(&iommu->table, &begin, count, prot);
+    if (!ret && narrows)
+        iommu_drain_copies(&drain);
+    /* The old directory is retired and not used again before the next change. */
+    iommu_protect_mark(begin, count, NULL);
     return ret;
 }
 
@@ -274,13 +372,16 @@ int iommu_unmap_all(struct iommu *iommu, int timeout_ms)
 static struct range *iommu_get_ranges(struct iommu *iommu, size_t *count)
 {
     LOCK_FOR_SCOPE(&iommu->changes);
+    struct iommu_place place = {.root = iommu_table_root(&iommu->table)};
+    const struct iommu_entry *entry;
     struct range *ranges = NULL;
+    size_t at = 0;
 
-    *count = iommu->table.count;
+    *count = place.root ? place.root->maps : 0;
     if (*count > 0)
         ranges = malloc(*count * sizeof(*ranges));
-    for (size_t i = 0; ranges && i < *count; i++)
-        ranges[i] = iommu->table.entries[i].mapping->range;
+    for (; ranges && (entry = iommu_place_entry(&place)); iommu_place_next(&place))
+        ranges[at++] = (struct range){entry->first, entry->last};
     return ranges;
 }
 
@@ -300,24 +401,38 @@ int iommu_for_each(struct iommu *iommu, void (*each)(void *opaque, struct range 
 
 bool iommu_lost(const struct iommu *iommu)
 {
-    pthread_rwlock_t *lock = (pthread_rwlock_t *)&iommu->lock;
-    bool lost;
+    const struct iommu_loss *loss = iommu->loss;
 
-    pthread_rwlock_rdlock(lock);
-    lost = iommu->loss && atomic_load_explicit(&iommu->loss->lost, memory_order_acquire);
-    pthread_rwlock_unlock(lock);
-    return lost;
+    return loss && atomic_load_explicit(&loss->lost, memory_order_acquire);
+}
+
+static void iommu_sum_moved(const struct iommu *iommu, struct iommu_stats *stats)
+{
+    struct iommu_slot_block *block = iommu->readers.first;
+
+    stats->bytes_read = 0;
+    stats->bytes_written = 0;
+    for (; block; block = iommu_block_next(block)) {
+        for (unsigned i = 0; i < IOMMU_BLOCK_SLOTS; i++) {
+            const struct iommu_slot *slot = &block->slots[i];
+
+            stats->bytes_read += atomic_load_explicit(&slot->bytes_read, memory_order_relaxed);
+            stats->bytes_written +=
+                atomic_load_explicit(&slot->bytes_written, memory_order_relaxed);
+        }
+    }
 }
 
 void iommu_get_stats(struct iommu *iommu, struct iommu_stats *stats)
 {
-    pthread_rwlock_rdlock(&iommu->lock);
-    stats->maps = iommu->table.count;
-    stats->mapped_bytes = iommu->table.bytes;
-    pthread_rwlock_unlock(&iommu->lock);
+    const struct iommu_directory *root;
+
+    iommu_sum_moved(iommu, stats);
+    LOCK_FOR_SCOPE(&iommu->changes);
+    root = iommu_table_root(&iommu->table);
+    stats->maps = root ? root->maps : 0;
+    stats->mapped_bytes = root ? root->bytes : 0;
     /* All 2^64 bytes: one more than can be said. */
     if (stats->maps > 0 && stats->mapped_bytes == 0)
         stats->mapped_bytes = UINT64_MAX;
-    stats->bytes_read = atomic_load_explicit(&iommu->bytes_read, memory_order_relaxed);
-    stats->bytes_written = atomic_load_explicit(&iommu->bytes_written, memory_order_relaxed);
 }

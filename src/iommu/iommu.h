@@ -3,14 +3,14 @@
  * A device's view of its client's memory: DMA mappings and translation.
  *
  * Data model. A mapping is an IOVA range with a protection and, where the client gave a file, that
- * range of the file mapped into this process. Mappings of one iommu never overlap. They lie in one
- * array sorted by first IOVA, under a reader-writer lock that prefers writers: readers look up and
- * copy, or take a reference (a window) and leave; map and unmap write, one at a time. No lock is
- * held while a driver is called or while anything waits for windows.
+ * part of the file in this process: files are mapped once (iommu/view.h), however many mappings
+ * they have. Mappings of one iommu never overlap. They lie in a table (iommu/table.h) that readers
+ * see without locks (iommu/readers.h): a copy or a window is never held up by map and unmap, nor by
+ * each other. Map, unmap and protect change it one at a time. No lock is held while a driver is
+ * called or while anything waits for windows.
  *
- * A mapping is alive while it is in the array or a window holds it; the last reference unmaps.
- * Unmap removes mappings from the array first, then waits for their windows: afterwards nothing
- * here reaches that memory.
+ * A mapping is alive while it is in the table, or a copy or a window holds it. Unmap removes
+ * mappings from the table first, then waits for those: afterwards nothing here reaches that memory.
  */
 #ifndef IOMMU_IOMMU_H
 #define IOMMU_IOMMU_H
@@ -44,7 +44,8 @@ void iommu_free(struct iommu *iommu);
  * file system; FUSE, network and overlay file systems are refused: a page fault there can hang),
  * opened without the access that prot needs: reading for R, reading and writing else. EEXIST:
  * overlap. ENOSPC: IOMMU_MAX_MAPPINGS. ENOMEM; also the system's limit of mappings a process, and
- * IOMMU_MAX_FILE_BYTES. What was wrong with which value goes to the log.
+ * IOMMU_MAX_FILE_BYTES, of what files take of this process's address space. What was wrong with
+ * which value goes to the log.
  */
 int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
               unsigned prot);
@@ -55,6 +56,12 @@ int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uin
  */
 int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
 /*
+ * The first half of an unmap, for what must stop before the mappings go: the same check, and
+ * `leaving` is set in all mappings inside (iommu/mapping.h). iommu_unmap() is the second half, and
+ * sets it too.
+ */
+int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
+/*
  * Type1 v2's unmap: all mappings inside the range; none is a success. *unmapped: the bytes. Waits
  * for windows, at most `timeout_ms`: −ETIMEDOUT then, the mappings are gone from the table and
  * the stragglers keep theirs. The caller has told the driver before.
@@ -63,14 +70,23 @@ int iommu_unmap(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int timeo
                 uint64_t *unmapped);
 /* The same for every mapping: the client is gone. */
 int iommu_unmap_all(struct iommu *iommu, int timeout_ms);
+/*
+ * Give all mappings inside [iova, iova + size) the protection, in one step: a reader finds the old
+ * or the new one, on all of them. Returns when copies that began with more than the new one are
+ * over; windows keep what they were given. EINVAL as iommu_unmap_check(), and for a bad `prot`.
+ * ENOENT: no mapping there. EPERM: writing was asked for, and a mapping's file was given without
+ * (opened for reading, or sealed). ENOMEM. After an error nothing has changed.
+ */
+int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot);
 /* Calls `each` for every mapping in order of IOVA, in no lock (a snapshot of the ranges). −ENOMEM.
  */
 int iommu_for_each(struct iommu *iommu, void (*each)(void *opaque, struct range range),
                    void *opaque);
 
 /*
- * Copies; errnos as umdev_dma_read(), less ENODEV. Once the client has taken memory away, EIO for
- * all of its memory. len 0 is a success. Aligned accesses of 1, 2, 4 and 8 bytes are atomic.
+ * Copies; errnos as umdev_dma_read(), less ENODEV; ENOMEM: no memory for one more reader. Once the
+ * client has taken memory away, EIO for all of its memory. len 0 is a success. Aligned accesses of
+ * 1, 2, 4 and 8 bytes are atomic.
  */
 int iommu_read(struct iommu *iommu, umdev_iova_t iova, void *buf, size_t len);
 int iommu_write(struct iommu *iommu, umdev_iova_t iova, const void *buf, size_t len);

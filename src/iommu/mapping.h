@@ -2,69 +2,36 @@
 /*
  * One DMA mapping: a range of IOVAs and, where the client gave a file, its bytes in this process.
  *
- * A mapping is born outside the table, with one reference: that of whoever puts it into the table.
- * Each window adds one. Range, protection and address never change. The memory is guarded against
- * truncation (base/sigbus.h) for as long as it is mapped.
- *
- * The loss flag is one for all mappings of a client: a client that took memory away once is not to
- * be trusted again, and one flag tells it without a search. It is counted, since windows can keep a
- * mapping of the last client alive while the next one has a flag of its own.
+ * A mapping is born outside the table, with one reference: that of the table, and after it of the
+ * unmap that takes it out. Readers and windows take none: their slots (iommu/readers.h) tell the
+ * unmap of them. Each window that an unmap gives up waiting for gets a reference then. Range and
+ * address never change. The protection is in the table's entry, for it can change.
  */
 #ifndef IOMMU_MAPPING_H
 #define IOMMU_MAPPING_H
 
 #include "base/range.h"
-#include "iommu/file.h"
-
-#include <stdatomic.h>
-
-struct iommu_loss {
-    atomic_uint refs;
-    atomic_bool lost;
-};
+#include "iommu/view.h"
 
 struct iommu_mapping {
     struct range range;
-    unsigned prot;
-    /* References; IOMMU_DRAINING is set when the mapping has left the table. */
+    uint8_t *bytes;          /* of range.first; NULL: memory without a file */
+    struct iommu_view *view; /* that those lie in */
     atomic_uint refs;
-    uint8_t *bytes; /* of range.first; NULL: memory without a file */
-
-    void *base; /* what is mapped and guarded: whole pages */
-    size_t size;
-    int guard;
-    struct iommu_loss *loss;
+    /* iommu_unmap_begin() was called: to be gone soon. Nothing here looks at it. */
+    atomic_bool leaving;
+    void *_Atomic drain;        /* the unmap that took it out of the table, while that waits */
     struct iommu_mapping *next; /* in a list of mappings that left the table */
 };
 
-#define IOMMU_DRAINING 0x80000000u
-
-/* One reference, nothing lost. NULL: no memory. */
-struct iommu_loss *iommu_loss_new(void);
-void iommu_loss_put(struct iommu_loss *loss);
-
 /* A mapping without a file. −ENOMEM. */
-int iommu_mapping_new(struct range range, unsigned prot, struct iommu_mapping **mapping);
-/*
- * A mapping of a part of a file, which the caller has checked; takes a reference of `loss`. EINVAL:
- * the file does not allow the access. ENOMEM: no memory, address space or mappings left.
- */
-int iommu_mapping_new_file(struct range range, unsigned prot, int fd,
-                           const struct iommu_file_span *span, struct iommu_loss *loss,
-                           struct iommu_mapping **mapping, struct umdev_error *error);
+int iommu_mapping_new(struct range range, struct iommu_mapping **mapping);
+/* A mapping whose first byte is that of the file at `offset`; takes over the view's reference. */
+int iommu_mapping_new_file(struct range range, struct iommu_view *view, uint64_t offset,
+                           struct iommu_mapping **mapping);
 /* Nobody may hold it. */
 void iommu_mapping_free(struct iommu_mapping *mapping);
-
-/* The bytes from `iova`, an address inside, to the mapping's end. */
-static inline uint64_t iommu_mapping_left(const struct iommu_mapping *mapping, uint64_t iova)
-{
-    /* Sizes are below 2^64: the sum does not wrap. */
-    return mapping->range.last - iova + 1;
-}
-
-static inline uint8_t *iommu_mapping_at(const struct iommu_mapping *mapping, uint64_t iova)
-{
-    return mapping->bytes + (iova - mapping->range.first);
-}
+/* Drop a reference; the last one frees. */
+void iommu_mapping_put(struct iommu_mapping *mapping);
 
 #endif

@@ -2,59 +2,77 @@
 /*
  * Inside an iommu; for the files of this folder only.
  *
- * Locks, in the order of taking:
- *   changes  map and unmap, one at a time; under it the table can be read without `lock`, and a
- * file is mapped while readers go on lock     the table and `loss`; written only under `changes`
- *   windows  alone: references of mappings that have left the table (IOMMU_DRAINING); `drained`
- *            tells that some went
- * A mapping's references change without a lock as long as it is in the table: taken under `lock`,
- * given back anywhere.
+ * Locks, in the order of taking; readers take none:
+ *   changes  map, unmap and protect, one at a time: the table, and which loss flag is the client's.
+ *            Held while a file is mapped, never while anything waits for windows.
+ *   windows  an unmap looks at the slots, and waits for them on `drained`; owners of slots that are
+ *            waited for give them back under it. Whoever frees a mapping has had it since the last
+ *            slot went, so that under it the mapping a slot holds can be looked at.
+ *   views.lock
  *
- * The iommu itself is counted too: one reference for its owner, one for each mapping that an unmap
- * gave up waiting for, so that a late window finds it.
+ * The iommu itself is counted: one reference for its owner, one for each window that an unmap gave
+ * up waiting for, so that a late window finds it.
  */
 #ifndef IOMMU_PRIVATE_H
 #define IOMMU_PRIVATE_H
 
 #include "iommu/iommu.h"
+#include "iommu/readers.h"
 #include "iommu/table.h"
 
 #include <pthread.h>
 
 struct iommu {
+    /* What readers look at. */
+    struct iommu_table table;
+    struct iommu_readers readers;
+    struct iommu_loss *_Atomic loss; /* the client's; NULL before its first file */
+
     const struct log *log;
     const char *name;
     struct iommu_file_rules rules;
+    struct iommu_views views;
     atomic_uint refs;
     atomic_uint complaints; /* log lines about this client's bad maps */
 
     pthread_mutex_t changes;
-    pthread_rwlock_t lock;
-    struct iommu_table table;
-    struct iommu_loss *loss; /* that of all mappings in the table; NULL before the first file */
-
     pthread_mutex_t windows;
     pthread_cond_t drained;
     void (*waiting)(void *opaque); /* NULL: nobody wants to know */
     void *waiting_opaque;
-
-    atomic_uint_least64_t bytes_read, bytes_written;
 };
 
 void iommu_put(struct iommu *iommu);
 
-/*
- * The end of a list of mappings that left the table. Waits for their windows: −ETIMEDOUT after
- * timeout_ms; those that are held still end with their last window.
- */
-int iommu_drain(struct iommu *iommu, struct iommu_mapping *list, int timeout_ms);
+/* One unmap, from before it changes the table until nobody reaches what it took out. */
+struct iommu_drain {
+    struct iommu *iommu;
+    struct iommu_mapping *list; /* their `drain` is this */
+    struct timespec deadline;
+    bool has_told;  /* that it waits */
+    bool timed_out; /* for a window at least */
+};
 
-static inline void iommu_count(struct iommu *iommu, uint64_t read, uint64_t written)
+/*
+ * The end of the mappings in drain->list, which are in the table no more. Waits for the copies and
+ * windows that reach them: −ETIMEDOUT when windows took more than timeout_ms; those that are held
+ * still end with their last window.
+ */
+int iommu_drain(struct iommu_drain *drain, int timeout_ms);
+/*
+ * Waits for copies that may have begun with a table of before. Those into the mappings that `drain`
+ * is set in count; windows don't.
+ */
+void iommu_drain_copies(struct iommu_drain *drain);
+
+/*
+ * Called for every write by the device to client memory: a copy, when it is done, and a window for
+ * writing, when it is released. The slot is still taken.
+ */
+static inline void iommu_note_write(struct iommu *iommu, struct range range)
 {
-    if (read)
-        atomic_fetch_add_explicit(&iommu->bytes_read, read, memory_order_relaxed);
-    if (written)
-        atomic_fetch_add_explicit(&iommu->bytes_written, written, memory_order_relaxed);
+    (void)iommu;
+    (void)range;
 }
 
 #endif

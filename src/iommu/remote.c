@@ -6,52 +6,50 @@
 #include "iommu/lookup.h"
 #include "iommu/private.h"
 
-/* The piece of a mapped range that begins with it. With `lock` held. */
-static int lookup_piece(struct iommu *iommu, struct range range, unsigned prot, size_t *piece,
-                        bool *remote)
+/* The piece of a mapped range that begins with it. */
+static int lookup_piece(const struct iommu_entry *entry, struct range range, unsigned prot,
+                        size_t *piece, bool *remote)
 {
-    const struct iommu_mapping *mapping;
-    uint64_t left;
-    size_t index;
-
-    if (!iommu_table_find(&iommu->table, range.first, &index))
+    if (!entry)
         return -EFAULT;
-    mapping = iommu->table.entries[index].mapping;
-    if (prot & ~mapping->prot)
+    if (prot & ~iommu_entry_prot(entry))
         return -EPERM;
-    left = MIN(mapping->range.last, range.last) - range.first;
-    *piece = (size_t)left + 1;
-    *remote = mapping->bytes == NULL;
+    *piece = (size_t)(MIN(entry->last, range.last) - range.first) + 1;
+    *remote = entry->bytes == NULL;
     return 0;
 }
 
 int iommu_piece(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned prot, size_t *piece,
                 bool *remote)
 {
+    struct iommu_section section;
     struct range range;
     int ret = range_make(iova.value, len, &range);
 
+    if (!ret)
+        ret = iommu_section_begin(iommu, &section);
     if (ret)
         return ret;
-    pthread_rwlock_rdlock(&iommu->lock);
-    ret = lookup_piece(iommu, range, prot, piece, remote);
-    pthread_rwlock_unlock(&iommu->lock);
+    ret = lookup_piece(iommu_section_find(&section, range.first), range, prot, piece, remote);
+    iommu_section_end(iommu, &section);
     return ret;
 }
 
 int iommu_check(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned prot, bool *remote)
 {
+    struct iommu_section section;
     struct range range;
     size_t piece;
     bool here;
     int ret = range_make(iova.value, len, &range);
 
+    if (!ret)
+        ret = iommu_section_begin(iommu, &section);
     if (ret)
         return ret;
     *remote = false;
-    pthread_rwlock_rdlock(&iommu->lock);
     for (;;) {
-        ret = lookup_piece(iommu, range, prot, &piece, &here);
+        ret = lookup_piece(iommu_section_find(&section, range.first), range, prot, &piece, &here);
         if (ret)
             break;
         *remote |= here;
@@ -59,13 +57,19 @@ int iommu_check(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned pro
             break;
         range.first += piece;
     }
-    pthread_rwlock_unlock(&iommu->lock);
+    iommu_section_end(iommu, &section);
     return ret;
 }
 
 void iommu_count_remote(struct iommu *iommu, uint64_t read, uint64_t written)
 {
-    iommu_count(iommu, read, written);
+    struct iommu_slot *slot = iommu_slot_claim(&iommu->readers);
+
+    /* Without memory the count is a little short. */
+    if (!slot)
+        return;
+    iommu_slot_count(slot, read, written);
+    iommu_slot_release(iommu, slot);
 }
 
 void iommu_on_wait(struct iommu *iommu, void (*waiting)(void *opaque), void *opaque)

@@ -230,6 +230,7 @@ static void test_address_space_limit(void **state)
     struct fixture *f = *state;
     const uint64_t half = IOMMU_MAX_FILE_BYTES / 2;
     int fd = fixture_memfd(IOMMU_MAX_FILE_BYTES + PAGE);
+    int other = fixture_memfd(PAGE);
     int ret;
 
     assert_int_equal(iommu_map(f->iommu, IOVA(0), IOMMU_MAX_FILE_BYTES + PAGE, fd, 0, UMDEV_RW),
@@ -238,17 +239,23 @@ static void test_address_space_limit(void **state)
     ret = iommu_map(f->iommu, IOVA(0), half, fd, 0, UMDEV_RW);
     if (ret == -ENOMEM) {
         close(fd);
+        close(other);
         print_message("the process has not so much address space\n");
         skip();
     }
     assert_int_equal(ret, 0);
     assert_int_equal(iommu_map(f->iommu, IOVA(half), half, fd, half, UMDEV_RW), 0);
-    assert_int_equal(iommu_map(f->iommu, IOVA(2 * half), PAGE, fd, 0, UMDEV_RW), -ENOMEM);
-    /* Memory without a file takes none. */
-    assert_int_equal(iommu_map(f->iommu, IOVA(2 * half), half, -1, 0, UMDEV_RW), 0);
+    assert_int_equal(iommu_map(f->iommu, IOVA(2 * half), PAGE, other, 0, UMDEV_RW), -ENOMEM);
+    /* What is mapped already takes no more, and memory without a file none. */
+    fixture_unmap(f, 0, half, half);
+    assert_int_equal(iommu_map(f->iommu, IOVA(0), half, fd, 0, UMDEV_RW), 0);
+    assert_int_equal(iommu_map(f->iommu, IOVA(2 * half), PAGE, fd, half, UMDEV_RW), 0);
+    assert_int_equal(iommu_map(f->iommu, IOVA(3 * half), half, -1, 0, UMDEV_RW), 0);
+    fixture_unmap(f, 2 * half, PAGE, PAGE);
     fixture_unmap(f, half, half, half);
-    assert_int_equal(iommu_map(f->iommu, IOVA(half), PAGE, fd, half, UMDEV_RW), 0);
+    assert_int_equal(iommu_map(f->iommu, IOVA(half), PAGE, other, 0, UMDEV_RW), 0);
     close(fd);
+    close(other);
 }
 
 int main(void)
