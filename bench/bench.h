@@ -53,12 +53,38 @@ struct row {
     int (*start)(struct row_run *run);
 };
 
-extern const struct row trap_read4_row, trap_write4_row, dma_map_unmap_row, irq_reader_row,
-    irq_doorbell_row, doorbell_ioeventfd_row, irq_set_irqs_row, vgpu_fill_row, vgpu_copy_row,
-    memory_server_row, memory_device_row, life_create_row, dma_map_unmap_16g_row, dma_map_65535_row,
-    translate_same_1_row, translate_same_16_row, translate_same_1000_row, translate_same_65535_row,
-    translate_random_1_row, translate_random_16_row, translate_random_1000_row,
-    translate_random_65535_row, translate_threads_2_row, translate_threads_4_row;
+/* All of them, in the order of the table; a line each, so that they can be added side by side. */
+/* clang-format off */
+#define BENCH_ROWS(ROW) \
+    ROW(trap_read4_row) \
+    ROW(trap_write4_row) \
+    ROW(dma_map_unmap_row) \
+    ROW(dma_map_unmap_16g_row) \
+    ROW(dma_map_65535_row) \
+    ROW(translate_same_1_row) \
+    ROW(translate_same_16_row) \
+    ROW(translate_same_1000_row) \
+    ROW(translate_same_65535_row) \
+    ROW(translate_random_1_row) \
+    ROW(translate_random_16_row) \
+    ROW(translate_random_1000_row) \
+    ROW(translate_random_65535_row) \
+    ROW(translate_threads_2_row) \
+    ROW(translate_threads_4_row) \
+    ROW(bus_alloc_fragmented_row) \
+    ROW(bus_alloc_page_row) \
+    ROW(irq_reader_row) \
+    ROW(irq_doorbell_row) \
+    ROW(doorbell_ioeventfd_row) \
+    ROW(irq_set_irqs_row) \
+    ROW(vgpu_fill_row) \
+    ROW(vgpu_copy_row) \
+    ROW(memory_server_row) \
+    ROW(memory_device_row) \
+    ROW(life_create_row)
+/* clang-format on */
+#define BENCH_ROW_DECLARE(name) extern const struct row name;
+BENCH_ROWS(BENCH_ROW_DECLARE)
 
 /* ------------------------------------------------------------------ helpers */
 

@@ -19,32 +19,8 @@ enum {
     QUICK_SAMPLES = 20,
 };
 
-static const struct row *const rows[] = {
-    &trap_read4_row,
-    &trap_write4_row,
-    &dma_map_unmap_row,
-    &dma_map_unmap_16g_row,
-    &dma_map_65535_row,
-    &translate_same_1_row,
-    &translate_same_16_row,
-    &translate_same_1000_row,
-    &translate_same_65535_row,
-    &translate_random_1_row,
-    &translate_random_16_row,
-    &translate_random_1000_row,
-    &translate_random_65535_row,
-    &translate_threads_2_row,
-    &translate_threads_4_row,
-    &irq_reader_row,
-    &irq_doorbell_row,
-    &doorbell_ioeventfd_row,
-    &irq_set_irqs_row,
-    &vgpu_fill_row,
-    &vgpu_copy_row,
-    &memory_server_row,
-    &memory_device_row,
-    &life_create_row,
-};
+#define ROW_ADDRESS(name) &name,
+static const struct row *const rows[] = {BENCH_ROWS(ROW_ADDRESS)};
 #define NROWS (sizeof(rows) / sizeof(rows[0]))
 
 /* All samples of one subject over all rounds, and the median of each round. */
