@@ -55,7 +55,20 @@ struct row {
 
 extern const struct row trap_read4_row, trap_write4_row, dma_map_unmap_row, irq_reader_row,
     irq_doorbell_row, doorbell_ioeventfd_row, irq_set_irqs_row, vgpu_fill_row, vgpu_copy_row,
-    memory_server_row, memory_device_row, life_create_row;
+    memory_server_row, memory_device_row, life_create_row, pin_pair_1_row, pin_pair_512_row,
+    pin_lookup_row, pin_bytes_dense_row, pin_bytes_sparse_row;
+
+/*
+ * Something that a table in Markdown tells better than rows, on stdout. It is printed when it is
+ * named only. 0 or −errno.
+ */
+struct report {
+    const char *name;
+    const char *what;
+    int (*print)(const struct bench_options *options);
+};
+
+extern const struct report pin_table_report;
 
 /* ------------------------------------------------------------------ helpers */
 
