@@ -73,6 +73,11 @@ struct row {
     ROW(translate_threads_4_row) \
     ROW(bus_alloc_fragmented_row) \
     ROW(bus_alloc_page_row) \
+    ROW(pin_pair_1_row) \
+    ROW(pin_pair_512_row) \
+    ROW(pin_lookup_row) \
+    ROW(pin_bytes_dense_row) \
+    ROW(pin_bytes_sparse_row) \
     ROW(irq_reader_row) \
     ROW(irq_doorbell_row) \
     ROW(doorbell_ioeventfd_row) \
@@ -85,6 +90,18 @@ struct row {
 /* clang-format on */
 #define BENCH_ROW_DECLARE(name) extern const struct row name;
 BENCH_ROWS(BENCH_ROW_DECLARE)
+
+/*
+ * Something that a table in Markdown tells better than rows, on stdout. It is printed when it is
+ * named only. 0 or −errno.
+ */
+struct report {
+    const char *name;
+    const char *what;
+    int (*print)(const struct bench_options *options);
+};
+
+extern const struct report pin_table_report;
 
 /* ------------------------------------------------------------------ helpers */
 

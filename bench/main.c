@@ -23,6 +23,9 @@ enum {
 static const struct row *const rows[] = {BENCH_ROWS(ROW_ADDRESS)};
 #define NROWS (sizeof(rows) / sizeof(rows[0]))
 
+static const struct report *const reports[] = {&pin_table_report};
+#define NREPORTS (sizeof(reports) / sizeof(reports[0]))
+
 /* All samples of one subject over all rounds, and the median of each round. */
 struct series {
     double *samples, medians[ROUNDS];
@@ -226,6 +229,33 @@ static void run_all(char **wanted, const struct bench_options *options, struct o
     }
 }
 
+static const struct report *find_report(const char *name)
+{
+    for (size_t i = 0; i < NREPORTS; i++)
+        if (strcmp(reports[i]->name, name) == 0)
+            return reports[i];
+    return NULL;
+}
+
+/* Those that are named. Takes their names out of the list. */
+static void run_reports(char **wanted, const struct bench_options *options, struct output *output)
+{
+    char **rest = wanted;
+
+    for (; *wanted; wanted++) {
+        const struct report *report = find_report(*wanted);
+        int ret = report ? report->print(options) : 0;
+
+        if (!report)
+            *rest++ = *wanted;
+        if (ret) {
+            fprintf(stderr, "umdev-bench: %s: %s\n", report->name, strerrordesc_np(-ret));
+            output->failed++;
+        }
+    }
+    *rest = NULL;
+}
+
 static void usage(void)
 {
     puts("Usage: umdev-bench [--json] [--quick] [--output FILE] [ROW...]\n"
@@ -233,12 +263,15 @@ static void usage(void)
          "beside that, too. Rows:");
     for (size_t i = 0; i < NROWS; i++)
         printf("  %-24s %s\n", rows[i]->name, rows[i]->what);
+    puts("Only when it is named:");
+    for (size_t i = 0; i < NREPORTS; i++)
+        printf("  %-24s %s\n", reports[i]->name, reports[i]->what);
 }
 
 static int check_names(char **wanted)
 {
     for (; *wanted; wanted++) {
-        bool known = false;
+        bool known = find_report(*wanted);
 
         for (size_t i = 0; i < NROWS; i++) {
             char *name[] = {*wanted, NULL};
@@ -278,6 +311,7 @@ int main(int argc, char **argv)
     struct bench_options options = {.peer = peer && *peer ? peer : NULL};
     struct output output = {0};
     int option;
+    bool rows_wanted;
 
     while ((option = getopt_long(argc, argv, "jqo:h", long_options, NULL)) != -1) {
         switch (option) {
@@ -302,8 +336,12 @@ int main(int argc, char **argv)
     output.list = json_array();
     raise_fd_limit();
     bench_pin(0);
-    run_all(argv + optind, &options, &output);
-    if (output.json)
+    rows_wanted = !argv[optind];
+    run_reports(argv + optind, &options, &output);
+    rows_wanted |= argv[optind] != NULL;
+    if (rows_wanted)
+        run_all(argv + optind, &options, &output);
+    if (output.json && rows_wanted)
         json_dumpf(output.list, stdout, JSON_INDENT(1));
     if (file && json_dump_file(output.list, file, JSON_INDENT(1))) {
         fprintf(stderr, "umdev-bench: can't write %s\n", file);
