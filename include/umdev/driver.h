@@ -507,7 +507,8 @@ UMDEV_API int umdev_dma_write_async(struct umdev_device *dev, umdev_iova_t iova,
  * window keeps the memory until it is released. The client can change the bytes at any moment;
  * memory it takes away reads as zeros. Errors as umdev_dma_read, less those of messages; EINVAL for
  * len 0; EOPNOTSUPP: memory without a file, which nobody can map.
- * Each window is released exactly once, from any thread.
+ * Each window is released exactly once, from any thread, as it was given: a client that has the
+ * device's writes logged (DMA logging) is told of those through it by ptr and len.
  */
 struct umdev_dma_window {
     void *ptr;

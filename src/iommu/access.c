@@ -189,6 +189,7 @@ int iommu_write(struct iommu *iommu, umdev_iova_t iova, const void *buf, size_t 
     ret = iommu_lookup(iommu, range, UMDEV_WRITE, &index);
     if (!ret) {
         copy_in(cursor_make(iommu, index, iova.value), buf, len);
+        iommu_note_write(iommu, range);
         ret = iommu_lookup_lost(iommu);
     }
     pthread_rwlock_unlock(&iommu->lock);
@@ -261,6 +262,7 @@ int iommu_copy(struct iommu *iommu, umdev_iova_t dst, umdev_iova_t src, size_t l
         ret = iommu_lookup(iommu, to, UMDEV_WRITE, &to_index);
     if (!ret) {
         copy_between(iommu, to, to_index, from, from_index, len);
+        iommu_note_write(iommu, to);
         ret = iommu_lookup_lost(iommu);
     }
     pthread_rwlock_unlock(&iommu->lock);

@@ -46,6 +46,8 @@ int iommu_new(const struct log *log, const char *name, struct iommu **iommu)
     if (!made)
         return -ENOMEM;
     ret = iommu_init_locks(made);
+    if (!ret)
+        ret = dirty_log_init(&made->dirty);
     if (ret)
         return ret;
     made->log = log;
@@ -60,6 +62,7 @@ void iommu_put(struct iommu *iommu)
 {
     if (atomic_fetch_sub_explicit(&iommu->refs, 1, memory_order_acq_rel) != 1)
         return;
+    dirty_log_fini(&iommu->dirty);
     pthread_mutex_destroy(&iommu->windows);
     pthread_mutex_destroy(&iommu->changes);
     pthread_cond_destroy(&iommu->drained);
@@ -72,6 +75,7 @@ void iommu_free(struct iommu *iommu)
     if (!iommu)
         return;
     iommu_unmap_all(iommu, 0);
+    dirty_log_stop(&iommu->dirty);
     iommu_put(iommu);
 }
 

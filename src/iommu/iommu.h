@@ -21,6 +21,7 @@
 #include <umdev/types.h>
 
 struct iommu;
+struct dirty_log;
 
 /* Entry limit as the kernel's dma_entry_limit. */
 #define IOMMU_MAX_MAPPINGS 65535u
@@ -100,6 +101,15 @@ int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned p
                   size_t *got, void **hold);
 /* Any thread, also after iommu_free(). NULL does nothing. */
 void iommu_release(struct iommu *iommu, void *hold);
+
+/*
+ * What the device writes is logged here, while the log is on: by the copies above, and by
+ * iommu_acquire() with UMDEV_WRITE. The owner of a window says again what it was, before
+ * iommu_release(): a report in between has told the client of the bytes as they were then. Others
+ * who move bytes mark them themselves. The log is stopped by the owner, when the client has left.
+ */
+struct dirty_log *iommu_dirty_log(struct iommu *iommu);
+void iommu_note_window(struct iommu *iommu, void *hold, const void *ptr, size_t len);
 
 /* Whether a client file was found truncated since the last unmap_all, by a copy or in a window. */
 bool iommu_lost(const struct iommu *iommu);

@@ -7,6 +7,7 @@
  * file is mapped while readers go on lock     the table and `loss`; written only under `changes`
  *   windows  alone: references of mappings that have left the table (IOMMU_DRAINING); `drained`
  *            tells that some went
+ *   dirty    alone: the log's own
  * A mapping's references change without a lock as long as it is in the table: taken under `lock`,
  * given back anywhere.
  *
@@ -16,6 +17,7 @@
 #ifndef IOMMU_PRIVATE_H
 #define IOMMU_PRIVATE_H
 
+#include "iommu/dirty_log.h"
 #include "iommu/iommu.h"
 #include "iommu/table.h"
 
@@ -39,6 +41,7 @@ struct iommu {
     void *waiting_opaque;
 
     atomic_uint_least64_t bytes_read, bytes_written;
+    struct dirty_log dirty;
 };
 
 void iommu_put(struct iommu *iommu);
@@ -55,6 +58,30 @@ static inline void iommu_count(struct iommu *iommu, uint64_t read, uint64_t writ
         atomic_fetch_add_explicit(&iommu->bytes_read, read, memory_order_relaxed);
     if (written)
         atomic_fetch_add_explicit(&iommu->bytes_written, written, memory_order_relaxed);
+}
+
+/* A window's hold is its mapping, and in the lowest bit whether it may be written through. */
+#define IOMMU_HOLD_WRITES ((uintptr_t)1)
+
+static inline void *iommu_hold_make(struct iommu_mapping *mapping, bool writes)
+{
+    return (void *)((uintptr_t)mapping | (writes ? IOMMU_HOLD_WRITES : 0));
+}
+
+static inline bool iommu_hold_writes(const void *hold)
+{
+    return (uintptr_t)hold & IOMMU_HOLD_WRITES;
+}
+
+static inline struct iommu_mapping *iommu_hold_mapping(void *hold)
+{
+    return (void *)((uintptr_t)hold & ~IOMMU_HOLD_WRITES);
+}
+
+/* The device has written there, as far as it was mapped; or will, till it gives a window back. */
+static inline void iommu_note_write(struct iommu *iommu, struct range range)
+{
+    dirty_log_mark(&iommu->dirty, range);
 }
 
 #endif

@@ -34,7 +34,9 @@ int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned p
         atomic_fetch_add_explicit(&mapping->refs, 1, memory_order_relaxed);
         *ptr = iommu_mapping_at(mapping, iova.value);
         *got = MIN(len, iommu_mapping_left(mapping, iova.value));
-        *hold = mapping;
+        *hold = iommu_hold_make(mapping, prot & UMDEV_WRITE);
+        if (prot & UMDEV_WRITE)
+            iommu_note_write(iommu, (struct range){range.first, range.first + (*got - 1)});
         iommu_count(iommu, prot & UMDEV_READ ? *got : 0, prot & UMDEV_WRITE ? *got : 0);
     }
     pthread_rwlock_unlock(&iommu->lock);
@@ -60,7 +62,7 @@ static void iommu_release_draining(struct iommu *iommu, struct iommu_mapping *ma
 
 void iommu_release(struct iommu *iommu, void *hold)
 {
-    struct iommu_mapping *mapping = hold;
+    struct iommu_mapping *mapping = iommu_hold_mapping(hold);
     unsigned refs;
 
     if (!mapping)
