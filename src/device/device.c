@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "device/device_priv.h"
+#include "iommu/dirty_log.h"
 
 #include <stdio.h>
 
@@ -232,6 +233,7 @@ void device_close(struct umdev_device *dev)
     device_dma_unmap_all(dev, &unmapped);
     atomic_store(&dev->has_client, false);
     driver_close(dev);
+    dirty_log_stop(device_dirty_log(dev));
     atomic_store(&dev->session_thread, 0);
     device_set_state(dev, DEVICE_CLOSED);
 }

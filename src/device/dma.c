@@ -3,6 +3,7 @@
  * Client memory: mapping it for a client, reaching it for a driver.
  */
 #include "device/device_priv.h"
+#include "iommu/dirty_log.h"
 
 #include <inttypes.h>
 
@@ -54,6 +55,18 @@ int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
     if (ret == -ETIMEDOUT)
         unmap_timed_out(dev, range);
     return ret;
+}
+
+int device_dma_unmap_dirty(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
+                           uint64_t page_size, uint64_t *bitmap, uint64_t *unmapped)
+{
+    struct dirty_log *log = iommu_dirty_log(dev->iommu);
+    uint64_t bytes;
+    int ret = dirty_log_check(log, iova.value, size, page_size, &bytes);
+
+    if (!ret)
+        ret = device_dma_unmap(dev, iova, size, unmapped);
+    return ret ? ret : dirty_log_report(log, iova.value, size, page_size, bitmap);
 }
 
 int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped)
@@ -196,6 +209,7 @@ int umdev_dma_acquire(struct umdev_device *dev, umdev_iova_t iova, size_t len, u
 
 void umdev_dma_release(struct umdev_device *dev, struct umdev_dma_window *window)
 {
+    iommu_note_window(dev->iommu, window->hold, window->ptr, window->len);
     iommu_release(dev->iommu, window->hold);
     *window = (struct umdev_dma_window){0};
     device_dma_check_lost(dev);
