@@ -23,6 +23,7 @@ static const struct row *const rows[] = {
     &trap_read4_row,   &trap_write4_row,        &dma_map_unmap_row, &irq_reader_row,
     &irq_doorbell_row, &doorbell_ioeventfd_row, &irq_set_irqs_row,  &vgpu_fill_row,
     &vgpu_copy_row,    &memory_server_row,      &memory_device_row, &life_create_row,
+    &dirty_clean_row,  &dirty_percent_row,      &dirty_mark_row,
 };
 #define NROWS (sizeof(rows) / sizeof(rows[0]))
 
