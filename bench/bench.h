@@ -73,11 +73,18 @@ struct row {
     ROW(translate_threads_4_row) \
     ROW(bus_alloc_fragmented_row) \
     ROW(bus_alloc_page_row) \
+    ROW(pinning_contiguous_1_row) \
+    ROW(pinning_contiguous_512_row) \
+    ROW(pinning_paged_1_row) \
+    ROW(pinning_paged_512_row) \
     ROW(pin_pair_1_row) \
     ROW(pin_pair_512_row) \
     ROW(pin_lookup_row) \
     ROW(pin_bytes_dense_row) \
     ROW(pin_bytes_sparse_row) \
+    ROW(dirty_clean_row) \
+    ROW(dirty_percent_row) \
+    ROW(dirty_mark_row) \
     ROW(irq_reader_row) \
     ROW(irq_doorbell_row) \
     ROW(doorbell_ioeventfd_row) \

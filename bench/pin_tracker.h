@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Trackers of pinned pages behind one interface, that of iommu/pin_table.h: what the library uses,
- * and the structures that it was measured against (docs/iommu-trackers.md).
+ * and the structures that it was measured against (docs/iommu.md).
  *
  *   flat      an array of all pages of the mapping, mapped from the kernel, which gives a page of
  *             memory when one of its entries is first written

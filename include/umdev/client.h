@@ -219,6 +219,51 @@ UMDEV_API int umdev_client_dma_map_memory(struct umdev_client *client, void *ptr
 UMDEV_API int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint64_t size);
 
 /*
+ * DMA logging: which pages of this process's memory the device has written. A log belongs to the
+ * connection; there is one. It knows addresses, mapped or not, and of writes only those that the
+ * device made itself while it was on. Any server may have none: ENOTTY, ENOSYS, EOPNOTSUPP or
+ * EINVAL, as it likes.
+ *
+ * Bitmaps are of 64-bit words; bit n % 64 of word n / 64 is the n-th page of `page_size` bytes,
+ * counted from the range's first byte. The last page may be cut short by the range's end.
+ */
+struct umdev_dma_range {
+    umdev_iova_t iova;
+    uint64_t size;
+};
+/* Words of a bitmap for `size` bytes; page_size is not 0. */
+static inline uint64_t umdev_dma_bitmap_words(uint64_t size, uint64_t page_size)
+{
+    return size ? (size - 1) / page_size / 64 + 1 : 0;
+}
+/*
+ * Log writes to the ranges; none of them (NULL, 0): all writes. They are multiples of *page_size,
+ * which is the finest granularity of interest, a power of two, and becomes the one that the server
+ * chose. EINVAL: the log is on already; ranges overlap, wrap or are empty. E2BIG: more ranges than
+ * the server takes; umdev's takes 256. ENOMEM.
+ */
+UMDEV_API int umdev_client_dma_log_start(struct umdev_client *client, uint64_t *page_size,
+                                         const struct umdev_dma_range *ranges, size_t nranges);
+/* What was not reported is forgotten. With the log off it is no error. */
+UMDEV_API int umdev_client_dma_log_stop(struct umdev_client *client);
+/*
+ * Which pages of [iova, iova + size) were written since they were last reported, or since the
+ * start: fills in the bitmap, umdev_dma_bitmap_words(size, page_size) of them. Asked for in pieces
+ * that fit a message. A write during the call is in this report or in the next. EINVAL: the log is
+ * off, a part of the range is not logged, page_size is no power of two of at least 4096. After any
+ * error some pages may be known to nobody any more: take all of them for written.
+ */
+UMDEV_API int umdev_client_dma_log_report(struct umdev_client *client, umdev_iova_t iova,
+                                          uint64_t size, uint64_t page_size, uint64_t *bitmap);
+/*
+ * As umdev_client_dma_unmap(), with a report of the range as it was when the device lost it. Not in
+ * pieces: E2BIG, or EINVAL of other servers, where the bitmap does not fit a message; nothing is
+ * unmapped then, nor with EINVAL. This is a part of an older vfio-user, which not every server has.
+ */
+UMDEV_API int umdev_client_dma_unmap_dirty(struct umdev_client *client, umdev_iova_t iova,
+                                           uint64_t size, uint64_t page_size, uint64_t *bitmap);
+
+/*
  * An eventfd that is signalled by interrupt `vector` of `index`: made, registered and owned by the
  * client (don't close it); the same one again for the same vector. A read(2) of it blocks until the
  * next interrupt. Returns the fd or −errno; EINVAL: no such vector.

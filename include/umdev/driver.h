@@ -232,6 +232,14 @@ struct umdev_type {
                            parent only */
     const struct umdev_pci *pci; /* NULL: the driver's */
     const void *data;            /* the driver's own; umdev never looks */
+    uint64_t pin_limit; /* bytes of client memory a device may pin, a page counted once; 0: any */
+    uint64_t pin_mode;  /* enum umdev_pin_mode */
+};
+
+/* When client memory is pinned (see umdev_dma_pin). */
+enum umdev_pin_mode {
+    UMDEV_PIN_SPARSE = 0, /* what the driver pins, for as long as it does */
+    UMDEV_PIN_ALL,        /* all memory that has a file, from its mapping to its unmapping */
 };
 
 enum umdev_param_kind {
@@ -329,8 +337,10 @@ struct umdev_driver {
     void (*irqs_changed)(struct umdev_device *dev, unsigned index);
 
     /*
-     * The client takes [first, last] of its memory back: let go of what you remember of it and
-     * release every window (umdev_dma_acquire) into it soon; the unmap waits for them.
+     * The client takes [first, last] of its memory back, or some of its protection: let go of what
+     * you remember of it. Every pin in it must be gone when this returns (umdev_dma_pin refuses new
+     * ones meanwhile); what is still pinned is torn down, and the device is then in its error
+     * state. Release every window (umdev_dma_acquire) into it soon; the unmap waits for them.
      */
     void (*dma_unmap)(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last);
 
@@ -391,6 +401,66 @@ UMDEV_API void umdev_parent_log(struct umdev_parent *parent, enum umdev_log_leve
                                 const char *format, ...) __attribute__((format(printf, 3, 4)));
 UMDEV_API void umdev_device_log(struct umdev_device *dev, enum umdev_log_level level,
                                 const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ------------------------------------------------------------------ bus addresses */
+
+/*
+ * How a parent addresses client memory: what stands behind the bus addresses that umdev_dma_pin()
+ * gives. All devices of a parent share its bus address space, so that an address means one page
+ * of one device at most.
+ */
+enum umdev_bus_mode {
+    UMDEV_BUS_IDENTITY = 0, /* no IOMMU: the page's address in this process */
+    UMDEV_BUS_CONTIGUOUS,   /* one range for each mapping, reserved when the client maps it */
+    UMDEV_BUS_PAGED,        /* a page of its own for each pinned page */
+};
+
+struct umdev_domain {
+    size_t struct_size;
+    enum umdev_bus_mode mode;
+    /*
+     * The aperture, bytes of whole pages; both 0: all from 4096 to 2^48 - 1. PAGED uses 16 TiB of
+     * it at most. Windows inside that no device may get (an interrupt window) are listed in
+     * `reserved`; they may overlap. `align`: of each mapping's range, a power of two; 0: 4096.
+     * Nothing of these is for IDENTITY.
+     */
+    uint64_t first, last;
+    const struct umdev_area *reserved;
+    size_t nreserved;
+    uint64_t align;
+
+    /*
+     * The parent's IOMMU, in which each device has a space of its own. Needed, but for IDENTITY,
+     * which has none, and where one address can be that of several IOVAs.
+     *
+     * map: from now on the device reaches `size` bytes at `memory`, in this process, by `bus`.
+     * Whole pages; nothing was there, or the same pages with another protection, which this one
+     * replaces in one step. They stay in place until they are unmapped; the client may change and
+     * even lose them (then they are zeros). −errno: not done, and the pin, or the client's mapping,
+     * fails with it. unmap: new accesses find nothing there. flush: returns when no access that had
+     * found something there is under way. Comes once after one or more unmaps. NULL: unmap does
+     * that already.
+     *
+     * Never called for one device at the same time but for flush, which holds no lock of umdev's:
+     * it may wait for an engine that pins and unpins. It comes also in the thread that calls
+     * umdev_dma_unpin(), which it must not wait for. map and unmap come under a lock: they must be
+     * quick, and call nothing of umdev but umdev_device_priv(), _parent() and _log().
+     */
+    int (*map)(struct umdev_device *dev, umdev_bus_t bus, void *memory, uint64_t size,
+               unsigned prot);
+    void (*unmap)(struct umdev_device *dev, umdev_bus_t bus, uint64_t size);
+    void (*flush)(struct umdev_device *dev);
+};
+
+/*
+ * In parent_open() only (EBUSY later, and for a second time): how the parent addresses client
+ * memory. The struct is copied. Without it: IDENTITY, without callbacks. EINVAL: struct_size is
+ * missing, a mode that is none, an aperture that is not whole pages or has no page outside the
+ * reserved windows, an `align` that is no power of two; no map or no unmap where they are needed,
+ * or any where they are not. ENOMEM.
+ */
+UMDEV_API int umdev_parent_set_domain(struct umdev_parent *parent,
+                                      const struct umdev_domain *domain);
 
 /* ------------------------------------------------------------------ registers */
 
@@ -510,7 +580,8 @@ UMDEV_API int umdev_dma_write_async(struct umdev_device *dev, umdev_iova_t iova,
  * window keeps the memory until it is released. The client can change the bytes at any moment;
  * memory it takes away reads as zeros. Errors as umdev_dma_read, less those of messages; EINVAL for
  * len 0; EOPNOTSUPP: memory without a file, which nobody can map.
- * Each window is released exactly once, from any thread.
+ * Each window is released exactly once, from any thread. Where the client has the device's writes
+ * logged, one for writing counts as written, when it is acquired and when it is released.
  */
 struct umdev_dma_window {
     void *ptr;
@@ -520,6 +591,44 @@ struct umdev_dma_window {
 UMDEV_API int umdev_dma_acquire(struct umdev_device *dev, umdev_iova_t iova, size_t len,
                                 unsigned prot, struct umdev_dma_window *window);
 UMDEV_API void umdev_dma_release(struct umdev_device *dev, struct umdev_dma_window *window);
+
+/*
+ * Pins: pages of client memory that an engine reaches by bus addresses, for longer than a command.
+ *
+ * umdev_dma_pin() pins the `count` pages that begin with the one that has `iova` in it, all or
+ * none, and writes the bus address of each to `bus` (NULL: not asked for; the offset in the page is
+ * the caller's to add). In a mapping the addresses of pages follow each other, but for
+ * UMDEV_BUS_PAGED. `prot`: what the engine will do; pages pinned for writing count as written, for
+ * a client that logs that, at the pin, at the unpin and in each report between. A page may be
+ * pinned many times and is unpinned as often; it counts once for the type's pin_limit.
+ *
+ * Pins end with umdev_dma_unpin(), which must come for all in a range before dma_unmap() of it
+ * returns, and so before close(). It never fails; pages that are not pinned are left alone, and
+ * logged as the driver's mistake. Neither blocks but for the flush of the parent's domain, which
+ * the driver gives itself. A driver without dma_unmap can't pin.
+ *
+ * E2BIG: more than UMDEV_PIN_MAX pages. EINVAL: count 0, a bad `prot`, a range that wraps, a page
+ * that is not mapped or is being unmapped, no dma_unmap(). EPERM: the mapping's protection does not
+ * allow it. EOPNOTSUPP: memory without a file. ENOMEM: the limit, or memory. ENOSPC: no bus
+ * addresses are left. EOVERFLOW: a page is pinned too often. ENODEV: no client, or bus mastering
+ * is off. EIO: the device is in its error state, or the client took memory away. Others: the
+ * domain's map().
+ *
+ * dma_unmap() may come at any moment between two pins: a driver that keeps a list of its pins holds
+ * a lock around umdev_dma_pin() and the entry in the list, and takes it in dma_unmap(), too.
+ */
+#define UMDEV_PIN_MAX 512
+UMDEV_API int umdev_dma_pin(struct umdev_device *dev, umdev_iova_t iova, size_t count,
+                            unsigned prot, umdev_bus_t *bus);
+UMDEV_API void umdev_dma_unpin(struct umdev_device *dev, umdev_iova_t iova, size_t count);
+
+/*
+ * The error state. The device has failed in a way that only a reset mends: client memory is out of
+ * its reach (EIO), and the client is told by the interrupt UMDEV_IRQ_ERR. umdev brings it about
+ * where a driver leaves pins behind; a driver may, too. `reason` is for the log. Any thread, not
+ * inside map and unmap of a domain; never blocks. In the error state already: nothing happens.
+ */
+UMDEV_API void umdev_device_fail(struct umdev_device *dev, const char *reason);
 
 #ifdef __cplusplus
 }

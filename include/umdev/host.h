@@ -141,7 +141,9 @@ struct umdev_host_stats {
     uint64_t dma_bytes_read, dma_bytes_written;   /* by the device in client memory */
     uint64_t interrupts;                          /* signalled to a client */
     uint64_t resets;
-    uint64_t errors; /* requests answered with an error */
+    uint64_t errors;           /* requests answered with an error */
+    uint64_t dma_pinned_bytes; /* client memory that is pinned now, a page counted once */
+    uint64_t failed;           /* 1: in the error state, until a reset (umdev_device_fail) */
 };
 /* ENODEV: no such device. EINVAL: struct_size is missing. */
 UMDEV_API int umdev_host_get_stats(struct umdev_host *host, const char *uuid,

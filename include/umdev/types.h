@@ -32,6 +32,16 @@ static inline umdev_iova_t umdev_iova(uint64_t value)
     return (umdev_iova_t){value};
 }
 
+/* An address as the parent uses it for DMA: what pinning gives. A struct for the same reason. */
+typedef struct {
+    uint64_t value;
+} umdev_bus_t;
+
+static inline umdev_bus_t umdev_bus(uint64_t value)
+{
+    return (umdev_bus_t){value};
+}
+
 /* Protections, from the device's point of view: READ lets the device read client memory. */
 enum {
     UMDEV_READ = 1,

@@ -101,6 +101,8 @@ static json_t *stats_json(const struct umdev_host_stats *stats)
         {"dma_bytes_written", stats->dma_bytes_written},
         {"interrupts", stats->interrupts},
         {"resets", stats->resets},
+        {"dma_pinned_bytes", stats->dma_pinned_bytes},
+        {"failed", stats->failed},
     };
     json_t *json = json_object();
 

@@ -92,6 +92,10 @@ static void print_device(const json_t *device)
     printf("  DMA         %lld mappings of %lld bytes; %lld bytes read, %lld written\n",
            count_of(stats, "dma_maps"), count_of(stats, "dma_mapped_bytes"),
            count_of(stats, "dma_bytes_read"), count_of(stats, "dma_bytes_written"));
+    if (count_of(stats, "dma_pinned_bytes"))
+        printf("  pinned      %lld bytes\n", count_of(stats, "dma_pinned_bytes"));
+    if (count_of(stats, "failed"))
+        printf("  failed      the device is in its error state until it is reset\n");
     printf("  interrupts  %lld\n", count_of(stats, "interrupts"));
     printf("  resets      %lld\n", count_of(stats, "resets"));
 }

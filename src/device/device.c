@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "device/device_priv.h"
+#include "iommu/dirty_log.h"
 
 #include <stdio.h>
 
@@ -77,7 +78,8 @@ static void device_unmap_waits(void *opaque)
 }
 
 /* All that a driver's create() may use. */
-static int device_prepare(struct umdev_device *dev, struct umdev_error *error)
+static int device_prepare(struct umdev_device *dev, const struct device_setup *setup,
+                          struct umdev_error *error)
 {
     int ret = pci_setup(dev, error);
 
@@ -86,8 +88,10 @@ static int device_prepare(struct umdev_device *dev, struct umdev_error *error)
     ret = device_make_irqs(dev);
     if (ret == 0)
         ret = iommu_new(dev->log, dev->uuid, &dev->iommu);
-    if (ret == 0)
+    if (ret == 0) {
         iommu_on_wait(dev->iommu, device_unmap_waits, dev);
+        device_set_pinning(dev, setup);
+    }
     if (ret < 0)
         return error_set(error, -ret, "can't make the device: %s", log_errno(-ret));
     return regions_setup(dev, error);
@@ -124,7 +128,7 @@ int device_new(const struct device_setup *setup, struct umdev_device **dev_out,
 
     if (!dev)
         return error_set(error, ENOMEM, "out of memory for a device");
-    ret = device_prepare(dev, error);
+    ret = device_prepare(dev, setup, error);
     if (ret == 0)
         ret = driver_create(dev, error);
     if (ret == 0) {
@@ -232,6 +236,8 @@ void device_close(struct umdev_device *dev)
     device_dma_unmap_all(dev, &unmapped);
     atomic_store(&dev->has_client, false);
     driver_close(dev);
+    iommu_pins_end(dev->iommu);
+    dirty_log_stop(device_dirty_log(dev));
     atomic_store(&dev->session_thread, 0);
     device_set_state(dev, DEVICE_CLOSED);
 }
@@ -279,6 +285,7 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config)
         ret = driver_result(dev->driver->reset(dev));
         device_dma_resume(dev);
     }
+    atomic_store(&dev->failed, false);
     irqs_reset(dev->irqs);
     if (dev->msix_table)
         msix_table_reset(dev->msix_table);
@@ -353,5 +360,6 @@ void device_get_stats(struct umdev_device *dev, struct device_stats *stats)
     stats->sessions = counter(&counters->sessions);
     stats->messages = counter(&counters->messages);
     stats->errors = counter(&counters->errors);
+    stats->failed = atomic_load_explicit(&dev->failed, memory_order_relaxed);
     iommu_get_stats(dev->iommu, &stats->dma);
 }

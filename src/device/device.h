@@ -32,6 +32,8 @@ struct device_setup {
     struct umdev_parent *parent;
     const char *uuid; /* copied */
     const struct log *log;
+    struct iommu_domain *domain;           /* NULL: identity */
+    const struct umdev_domain *domain_ops; /* its callbacks; NULL without a domain */
 };
 
 /* The client's representative, for as long as the device is open. */
@@ -56,7 +58,7 @@ void device_free(struct umdev_device *dev);
 int device_open(struct umdev_device *dev, struct device_client *client);
 /*
  * The client is gone: interrupts cleared, memory unmapped (the driver's dma_unmap first), then the
- * driver's close().
+ * driver's close(); DMA logging ends.
  */
 void device_close(struct umdev_device *dev);
 /* Refuse clients from now on and cut off the present one. Does not wait. */
@@ -123,6 +125,14 @@ int device_dma_map(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, i
 /* Check, tell the driver, unmap: EINVAL, or 0 with *unmapped bytes; ETIMEDOUT as iommu_unmap(). */
 int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
                      uint64_t *unmapped);
+/* As iommu_protect(), with the driver told before where something may be taken away. */
+int device_dma_protect(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, unsigned prot);
+/*
+ * The same, and what of it the log has (dirty_log_report()), with all that was written till now.
+ * EINVAL also: dirty_log_check() refuses; nothing is unmapped then.
+ */
+int device_dma_unmap_dirty(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
+                           uint64_t page_size, uint64_t *bitmap, uint64_t *unmapped);
 /* Every mapping. */
 int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped);
 
@@ -153,6 +163,16 @@ uint64_t device_dma_deadline(struct umdev_device *dev);
 /* No answers will come any more: what is under way ends with −errno, and nothing new begins. */
 void device_dma_abort(struct umdev_device *dev, int error);
 
+/*
+ * VFIO_DEVICE_FEATURE: whether `flags` (VFIO_DEVICE_FEATURE_*) ask for what is there, with `size`
+ * bytes of data. 1: yes, do it; 0: yes, but it was only a probe. EINVAL: not one of get and set, or
+ * one that this feature has not; fewer bytes than it needs; unknown flags. ENOTTY: no such feature.
+ * feature.c.
+ */
+int device_feature_check(const struct umdev_device *dev, uint32_t flags, size_t size);
+/* DMA logging. It ends with the session, not with a reset. */
+struct dirty_log *device_dirty_log(struct umdev_device *dev);
+
 /* Registers, config space, interrupts' masks, the driver's reset(). Its errno. */
 int device_reset(struct umdev_device *dev);
 
@@ -169,6 +189,7 @@ struct device_stats {
     uint64_t traps_read, traps_write, trap_bytes_read, trap_bytes_written;
     uint64_t interrupts, resets, sessions;
     uint64_t messages, errors; /* requests answered, those with an error */
+    bool failed;               /* in the error state */
     struct iommu_stats dma;
 };
 /* One more request of the client answered; `failed`: with an error. The session's thread. */

@@ -93,6 +93,8 @@ struct umdev_device {
     struct irqs *irqs;
     struct pci_config *config;
     struct iommu *iommu;
+    const struct umdev_domain *domain_ops; /* the parent's callbacks; NULL: none */
+    atomic_bool failed;                    /* the error state, until a reset */
     struct dma_queue dma;
     int unmap_timeout_ms; /* DEVICE_UNMAP_TIMEOUT_MS, but for tests */
     struct mem_list mems;
@@ -141,7 +143,12 @@ void device_disconnect(struct umdev_device *dev);
 /* device_reset(), with call_lock held; the config space where the caller has not done it. */
 int device_reset_locked(struct umdev_device *dev, bool reset_config);
 
-/* dma.c: ENODEV: the device may not reach client memory now. */
+/* pins.c: how the device pins, before its first client. */
+void device_set_pinning(struct umdev_device *dev, const struct device_setup *setup);
+/* After memory was unmapped: if the driver left pins in it, the device has failed. */
+void device_check_torn(struct umdev_device *dev);
+
+/* dma.c: ENODEV: the device may not reach client memory now. EIO: it has failed. */
 int device_dma_check(const struct umdev_device *dev);
 /* After every use of client memory: a client that took some of it away has to go, once. */
 void device_dma_check_lost(struct umdev_device *dev);

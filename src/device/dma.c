@@ -3,6 +3,7 @@
  * Client memory: mapping it for a client, reaching it for a driver.
  */
 #include "device/device_priv.h"
+#include "iommu/dirty_log.h"
 
 #include <inttypes.h>
 
@@ -42,7 +43,7 @@ static void unmap_waited(struct umdev_device *dev)
 int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, uint64_t *unmapped)
 {
     struct range range;
-    int ret = iommu_unmap_check(dev->iommu, iova, size);
+    int ret = iommu_unmap_begin(dev->iommu, iova, size);
 
     if (ret)
         return ret;
@@ -51,9 +52,22 @@ int device_dma_unmap(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
     driver_dma_unmap(dev, range);
     ret = iommu_unmap(dev->iommu, iova, size, dev->unmap_timeout_ms, unmapped);
     unmap_waited(dev);
+    device_check_torn(dev);
     if (ret == -ETIMEDOUT)
         unmap_timed_out(dev, range);
     return ret;
+}
+
+int device_dma_unmap_dirty(struct umdev_device *dev, umdev_iova_t iova, uint64_t size,
+                           uint64_t page_size, uint64_t *bitmap, uint64_t *unmapped)
+{
+    struct dirty_log *log = iommu_dirty_log(dev->iommu);
+    uint64_t bytes;
+    int ret = dirty_log_check(log, iova.value, size, page_size, &bytes);
+
+    if (!ret)
+        ret = device_dma_unmap(dev, iova, size, unmapped);
+    return ret ? ret : dirty_log_report(log, iova.value, size, page_size, bitmap);
 }
 
 int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped)
@@ -62,14 +76,33 @@ int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped)
     struct iommu_stats stats;
     int ret;
 
+    iommu_unmap_begin_all(dev->iommu);
     driver_dma_unmap(dev, all);
     iommu_get_stats(dev->iommu, &stats);
     ret = iommu_unmap_all(dev->iommu, dev->unmap_timeout_ms);
     unmap_waited(dev);
+    device_check_torn(dev);
     if (ret == -ETIMEDOUT)
         unmap_timed_out(dev, all);
     if (ret == 0)
         *unmapped = stats.mapped_bytes;
+    return ret;
+}
+
+/* What the driver holds may need what is taken away: it is asked to let go, as for an unmap. */
+int device_dma_protect(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, unsigned prot)
+{
+    struct range range;
+    int ret = prot == 0 || prot & ~(unsigned)UMDEV_RW ? -EINVAL : 0;
+
+    if (!ret && prot != UMDEV_RW)
+        ret = iommu_unmap_begin(dev->iommu, iova, size);
+    if (ret)
+        return ret;
+    if (prot != UMDEV_RW && !range_make(iova.value, size, &range))
+        driver_dma_unmap(dev, range);
+    ret = iommu_protect(dev->iommu, iova, size, prot);
+    device_check_torn(dev);
     return ret;
 }
 
@@ -80,7 +113,7 @@ int device_dma_check(const struct umdev_device *dev)
     if (!atomic_load_explicit(&dev->has_client, memory_order_acquire) ||
         !(pci_config_command(dev->config) & PCI_CONFIG_COMMAND_MASTER))
         return -ENODEV;
-    return 0;
+    return atomic_load_explicit(&dev->failed, memory_order_relaxed) ? -EIO : 0;
 }
 
 void device_dma_check_lost(struct umdev_device *dev)

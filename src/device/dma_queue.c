@@ -2,6 +2,7 @@
 #include "device/dma_queue.h"
 
 #include "device/device_priv.h"
+#include "iommu/dirty_log.h"
 
 #include <time.h>
 
@@ -281,6 +282,8 @@ static bool op_ask(struct dma_queue *queue, struct dma_op *op, size_t size, uint
         return false;
     *chunk = (struct dma_chunk){.used = true,
                                 .op = op,
+                                .write = op->write,
+                                .iova = op->iova,
                                 .buf = op->buf,
                                 .size = size,
                                 .deadline_ns = after_ms(queue->answer_timeout_ms)};
@@ -360,6 +363,10 @@ void device_dma_answer(struct umdev_device *dev, unsigned slot, int result, cons
     struct dma_chunk *chunk = &queue->chunks[slot];
 
     pthread_mutex_lock(&queue->lock);
+    /* Whoever asked for it, and whatever the client says: some of it may be written. */
+    if (chunk->write)
+        dirty_log_mark(iommu_dirty_log(dev->iommu),
+                       (struct range){chunk->iova, chunk->iova + (chunk->size - 1)});
     if (chunk->op) {
         struct dma_op *op = chunk->op;
 

@@ -48,6 +48,8 @@ struct dma_op {
 struct dma_chunk {
     bool used;
     struct dma_op *op; /* NULL: given up */
+    bool write;
+    uint64_t iova;
     uint8_t *buf;
     size_t size;
     uint64_t deadline_ns;

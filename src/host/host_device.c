@@ -257,6 +257,8 @@ int umdev_host_get_stats(struct umdev_host *host, const char *uuid, struct umdev
         .interrupts = now.interrupts,
         .resets = now.resets,
         .errors = now.errors,
+        .dma_pinned_bytes = now.dma.pinned_bytes,
+        .failed = now.failed,
     };
     mdev_put(entry);
     memcpy(stats, &all, MIN(size, sizeof(all)));

@@ -44,9 +44,14 @@ int iommu_new(const struct log *log, const char *name, struct iommu **iommu)
         ret = iommu_views_init(&made->views);
     if (!ret)
         ret = iommu_readers_init(&made->readers);
+    if (!ret)
+        ret = iommu_pins_init(&made->pins);
+    if (!ret)
+        ret = dirty_log_init(&made->dirty);
     if (ret)
         return ret;
     iommu_table_init(&made->table, &made->readers);
+    dirty_log_on_report(&made->dirty, iommu_note_held, made);
     made->log = log;
     made->name = name;
     made->refs = 1;
@@ -62,9 +67,11 @@ void iommu_put(struct iommu *iommu)
     iommu_table_fini(&iommu->table);
     iommu_views_fini(&iommu->views);
     iommu_readers_fini(&iommu->readers);
+    dirty_log_fini(&iommu->dirty);
     pthread_mutex_destroy(&iommu->windows);
     pthread_mutex_destroy(&iommu->changes);
     pthread_cond_destroy(&iommu->drained);
+    iommu_pins_fini(&iommu->pins);
     free(iommu);
 }
 
@@ -73,6 +80,8 @@ void iommu_free(struct iommu *iommu)
     if (!iommu)
         return;
     iommu_unmap_all(iommu, 0);
+    iommu_pins_end(iommu);
+    dirty_log_stop(&iommu->dirty);
     iommu_put(iommu);
 }
 
@@ -138,8 +147,15 @@ static int iommu_map_checked(struct iommu *iommu, struct range range, int fd, ui
         return ret;
     entry.bytes = mapping->bytes;
     entry.tagged = (uintptr_t)mapping | prot;
+    ret = iommu_pins_begin(&iommu->pins, mapping, prot, error);
+    if (ret) {
+        iommu_mapping_free(mapping);
+        return ret;
+    }
     ret = iommu_table_insert(&iommu->table, &entry, iommu->loss);
     if (ret) {
+        mapping->next = NULL;
+        iommu_pins_cut(&iommu->pins, mapping);
         iommu_mapping_free(mapping);
         return error_set(error, -ret, "no memory");
     }
@@ -212,6 +228,16 @@ int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
     return iommu_table_slice(&iommu->table, range, &begin, &count);
 }
 
+/* Leaving mappings are not pinned any more when this returns. With `changes` held. */
+static void iommu_set_leaving(struct iommu *iommu, struct iommu_place place, size_t count,
+                              bool leaving)
+{
+    for (; count > 0; count--, iommu_place_next(&place))
+        iommu_entry_mapping(iommu_place_entry(&place))->leaving = leaving;
+    if (leaving)
+        iommu_pins_settle(&iommu->pins);
+}
+
 int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
 {
     struct iommu_place place;
@@ -223,11 +249,18 @@ int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
         return ret;
     LOCK_FOR_SCOPE(&iommu->changes);
     ret = iommu_table_slice(&iommu->table, range, &place, &count);
-    if (ret)
-        return ret;
-    for (; count > 0; count--, iommu_place_next(&place))
-        iommu_entry_mapping(iommu_place_entry(&place))->leaving = true;
-    return 0;
+    if (!ret)
+        iommu_set_leaving(iommu, place, count, true);
+    return ret;
+}
+
+void iommu_unmap_begin_all(struct iommu *iommu)
+{
+    LOCK_FOR_SCOPE(&iommu->changes);
+    struct iommu_place place = {.root = iommu_table_root(&iommu->table)};
+
+    if (place.root)
+        iommu_set_leaving(iommu, place, place.root->maps, true);
 }
 
 /* Take entries out of the table, for the drain to end. With `changes` held. */
@@ -284,7 +317,10 @@ int iommu_unmap(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int timeo
     *unmapped = 0;
     if (!ret)
         ret = iommu_take_range(iommu, range, &drain, unmapped);
-    return ret ? ret : iommu_drain(&drain, timeout_ms);
+    if (ret)
+        return ret;
+    iommu_pins_cut(&iommu->pins, drain.list);
+    return iommu_drain(&drain, timeout_ms);
 }
 
 /* Empties the table and forgets what is known of the client. */
@@ -305,8 +341,10 @@ int iommu_unmap_all(struct iommu *iommu, int timeout_ms)
 {
     struct iommu_drain drain = {.iommu = iommu};
     struct iommu_loss *loss = iommu_take_all(iommu, &drain);
-    int ret = iommu_drain(&drain, timeout_ms);
+    int ret;
 
+    iommu_pins_cut(&iommu->pins, drain.list);
+    ret = iommu_drain(&drain, timeout_ms);
     iommu_loss_put(&iommu->views, loss);
     LOCK_FOR_SCOPE(&iommu->changes);
     iommu_table_trim(&iommu->table);
@@ -338,31 +376,48 @@ static void iommu_protect_mark(struct iommu_place place, size_t count, struct io
                               memory_order_relaxed);
 }
 
-int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+static void iommu_protect_pins(struct iommu *iommu, struct iommu_place place, size_t count,
+                               unsigned prot)
+{
+    for (; count > 0; count--, iommu_place_next(&place))
+        iommu_pins_protect(&iommu->pins, iommu_entry_mapping(iommu_place_entry(&place)), prot);
+}
+
+static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, size_t count,
+                                unsigned prot)
 {
     struct iommu_drain drain = {.iommu = iommu};
+    bool narrows;
+    int ret = iommu_protect_check(begin, count, prot, &narrows);
+
+    if (ret)
+        return ret;
+    iommu_protect_mark(begin, count, &drain);
+    ret = iommu_table_protect(&iommu->table, &begin, count, prot);
+    if (!ret)
+        iommu_protect_pins(iommu, begin, count, prot);
+    if (!ret && narrows)
+        iommu_drain_copies(&drain);
+    /* The old directory is retired and not used again before the next change. */
+    iommu_protect_mark(begin, count, NULL);
+    return ret;
+}
+
+int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+{
     struct iommu_place begin;
     struct range range;
     size_t count;
-    bool narrows;
     int ret = iommu_range_make(iova, size, &range, NULL);
 
     if (ret || !iommu_prot_is_valid(prot))
         return -EINVAL;
     LOCK_FOR_SCOPE(&iommu->changes);
     ret = iommu_table_slice(&iommu->table, range, &begin, &count);
-    if (!ret && count == 0)
-        ret = -ENOENT;
-    if (!ret)
-        ret = iommu_protect_check(begin, count, prot, &narrows);
     if (ret)
         return ret;
-    iommu_protect_mark(begin, count, &drain);
-    ret = iommu_table_protect(&iommu->table, &begin, count, prot);
-    if (!ret && narrows)
-        iommu_drain_copies(&drain);
-    /* The old directory is retired and not used again before the next change. */
-    iommu_protect_mark(begin, count, NULL);
+    ret = count > 0 ? iommu_protect_locked(iommu, begin, count, prot) : -ENOENT;
+    iommu_set_leaving(iommu, begin, count, false);
     return ret;
 }
 
@@ -435,4 +490,5 @@ void iommu_get_stats(struct iommu *iommu, struct iommu_stats *stats)
     /* All 2^64 bytes: one more than can be said. */
     if (stats->maps > 0 && stats->mapped_bytes == 0)
         stats->mapped_bytes = UINT64_MAX;
+    stats->pinned_bytes = atomic_load_explicit(&iommu->pins.bytes, memory_order_relaxed);
 }

@@ -17,10 +17,12 @@
 
 #include "base/log.h"
 #include "base/range.h"
+#include "iommu/pin_state.h"
 
 #include <umdev/types.h>
 
 struct iommu;
+struct dirty_log;
 
 /* Entry limit as the kernel's dma_entry_limit. */
 #define IOMMU_MAX_MAPPINGS 65535u
@@ -29,6 +31,7 @@ struct iommu;
 
 struct iommu_stats {
     uint64_t maps, mapped_bytes;        /* now */
+    uint64_t pinned_bytes;              /* now, a page counted once */
     uint64_t bytes_read, bytes_written; /* by the device, ever; windows count by their protection */
 };
 
@@ -56,11 +59,12 @@ int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uin
  */
 int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
 /*
- * The first half of an unmap, for what must stop before the mappings go: the same check, and
- * `leaving` is set in all mappings inside (iommu/mapping.h). iommu_unmap() is the second half, and
- * sets it too.
+ * The first half of an unmap, or of a protection that narrows: the same check, and from its return
+ * on no page in the range can be pinned anew. What follows is iommu_unmap() or iommu_protect().
  */
 int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
+/* The same for every mapping, before iommu_unmap_all(). */
+void iommu_unmap_begin_all(struct iommu *iommu);
 /*
  * Type1 v2's unmap: all mappings inside the range; none is a success. *unmapped: the bytes. Waits
  * for windows, at most `timeout_ms`: −ETIMEDOUT then, the mappings are gone from the table and
@@ -116,6 +120,31 @@ int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned p
                   size_t *got, void **hold);
 /* Any thread, also after iommu_free(). NULL does nothing. */
 void iommu_release(struct iommu *iommu, void *hold);
+
+/*
+ * Pins (iommu/pin.h): as umdev_dma_pin() and umdev_dma_unpin(), less what is the device's. `bus`
+ * may be NULL. iommu_unpin() returns how many of the pages were not pinned.
+ */
+int iommu_pin(struct iommu *iommu, umdev_iova_t iova, size_t count, unsigned prot,
+              umdev_bus_t *bus);
+size_t iommu_unpin(struct iommu *iommu, umdev_iova_t iova, size_t count);
+/* How it pins; once, before the first mapping. Until then: identity, without operations. */
+void iommu_set_pinning(struct iommu *iommu, const struct iommu_pinning *pinning);
+/*
+ * How many pins were torn since it was last asked: held by the driver in what was unmapped, or
+ * protected against them.
+ */
+uint64_t iommu_take_torn(struct iommu *iommu);
+/* The driver has ended with this client: memory that torn pins kept is given up. */
+void iommu_pins_end(struct iommu *iommu);
+
+/*
+ * What the device writes is logged here, while the log is on: copies, windows for writing, when
+ * they are taken and again when they are given back, and pins for writing, in each report for as
+ * long as they are held. Others who move bytes mark them themselves. The owner stops the log when
+ * the client has left.
+ */
+struct dirty_log *iommu_dirty_log(struct iommu *iommu);
 
 /* Whether a client file was found truncated since the last unmap_all, by a copy or in a window. */
 bool iommu_lost(const struct iommu *iommu);

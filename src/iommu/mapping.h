@@ -11,6 +11,7 @@
 #define IOMMU_MAPPING_H
 
 #include "base/range.h"
+#include "iommu/pin_state.h"
 #include "iommu/view.h"
 
 struct iommu_mapping {
@@ -18,8 +19,9 @@ struct iommu_mapping {
     uint8_t *bytes;          /* of range.first; NULL: memory without a file */
     struct iommu_view *view; /* that those lie in */
     atomic_uint refs;
-    /* iommu_unmap_begin() was called: to be gone soon. Nothing here looks at it. */
+    /* iommu_unmap_begin() was called: to be gone soon. For pinning, which then refuses. */
     atomic_bool leaving;
+    struct pin_state pin;       /* under the pins' lock */
     void *_Atomic drain;        /* the unmap that took it out of the table, while that waits */
     struct iommu_mapping *next; /* in a list of mappings that left the table */
 };

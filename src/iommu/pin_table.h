@@ -9,7 +9,7 @@
  * *leaves* (pin_leaf.h): a sorted array of few pins, or an array of all 512 pages of a block.
  * Leaves hang in a tree of *nodes* of 128 words. Where 65,536 pages have few pins, one leaf has
  * them all; it bursts into a node with leaves for blocks when they become too many, and comes back
- * when they are few again. docs/iommu-trackers.md has what this was measured against.
+ * when they are few again. docs/iommu.md has what this was measured against.
  *
  * Invariants, between calls. A leaf has a pin, a node a word that is not 0: without pins there are
  * neither. Pins are all or none. Unpins need no memory: a leaf that cannot be made smaller for want

@@ -3,11 +3,13 @@
  * Inside an iommu; for the files of this folder only.
  *
  * Locks, in the order of taking; readers take none:
+ *   dirty.lock (iommu/dirty_log.h): a report asks what is pinned
  *   changes  map, unmap and protect, one at a time: the table, and which loss flag is the client's.
  *            Held while a file is mapped, never while anything waits for windows.
  *   windows  an unmap looks at the slots, and waits for them on `drained`; owners of slots that are
  *            waited for give them back under it. Whoever frees a mapping has had it since the last
  *            slot went, so that under it the mapping a slot holds can be looked at.
+ *   pins.lock (iommu/pin.h), also inside a reader's section
  *   views.lock
  *
  * The iommu itself is counted: one reference for its owner, one for each window that an unmap gave
@@ -16,7 +18,9 @@
 #ifndef IOMMU_PRIVATE_H
 #define IOMMU_PRIVATE_H
 
+#include "iommu/dirty_log.h"
 #include "iommu/iommu.h"
+#include "iommu/pin.h"
 #include "iommu/readers.h"
 #include "iommu/table.h"
 
@@ -32,6 +36,7 @@ struct iommu {
     const char *name;
     struct iommu_file_rules rules;
     struct iommu_views views;
+    struct iommu_pins pins;
     atomic_uint refs;
     atomic_uint complaints; /* log lines about this client's bad maps */
 
@@ -40,6 +45,7 @@ struct iommu {
     pthread_cond_t drained;
     void (*waiting)(void *opaque); /* NULL: nobody wants to know */
     void *waiting_opaque;
+    struct dirty_log dirty;
 };
 
 void iommu_put(struct iommu *iommu);
@@ -71,8 +77,7 @@ void iommu_drain_copies(struct iommu_drain *drain);
  */
 static inline void iommu_note_write(struct iommu *iommu, struct range range)
 {
-    (void)iommu;
-    (void)range;
+    dirty_log_mark(&iommu->dirty, range);
 }
 
 #endif

@@ -315,6 +315,14 @@ int iommu_view_get(struct iommu_views *views, int fd, const struct iommu_file *f
     }
 }
 
+struct iommu_view *iommu_view_ref(struct iommu_view *view)
+{
+    pthread_mutex_lock(&view->views->lock);
+    view->refs++;
+    pthread_mutex_unlock(&view->views->lock);
+    return view;
+}
+
 void iommu_view_put(struct iommu_view *view)
 {
     struct iommu_views *views = view->views;

@@ -74,6 +74,8 @@ void iommu_loss_put(struct iommu_views *views, struct iommu_loss *loss);
 int iommu_view_get(struct iommu_views *views, int fd, const struct iommu_file *file,
                    bool must_write, struct iommu_loss *loss, struct iommu_view **view,
                    struct umdev_error *error);
+/* One more reference, for who has one. */
+struct iommu_view *iommu_view_ref(struct iommu_view *view);
 void iommu_view_put(struct iommu_view *view);
 
 /* The address of the file's byte at `offset`, which the view has. */

@@ -46,6 +46,8 @@ int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned p
     *hold = section.slot;
     section.slot->window = range;
     section.slot->window_writes = prot & UMDEV_WRITE;
+    if (prot & UMDEV_WRITE)
+        iommu_note_write(iommu, range);
     iommu_slot_count(section.slot, prot & UMDEV_READ ? *got : 0, prot & UMDEV_WRITE ? *got : 0);
     return 0;
 }

@@ -165,6 +165,8 @@ static int make_device(const struct create *create)
         .parent = entry->parent,
         .uuid = entry->uuid,
         .log = create->registry->log,
+        .domain = entry->parent->domain,
+        .domain_ops = &entry->parent->domain_ops,
     };
     struct umdev_error why = {""};
     int ret = device_new(&setup, &entry->dev, &why);

@@ -15,8 +15,9 @@
 #define NO_PADDING(type, last)                                                                     \
     _Static_assert(sizeof(type) == MEMBER_END(type, last), #type " ends in padding")
 NO_PADDING(struct umdev_driver, screenshot);
-NO_PADDING(struct umdev_type, data);
+NO_PADDING(struct umdev_type, pin_mode);
 NO_PADDING(struct umdev_param, max);
+NO_PADDING(struct umdev_domain, flush); /* NOLINT(bugprone-sizeof-expression): a pointer */
 NO_PADDING(struct umdev_pci, extra_size);
 NO_PADDING(struct umdev_extra_region, regs); /* NOLINT(bugprone-sizeof-expression): a pointer */
 NO_PADDING(struct umdev_bar, doorbells);     /* NOLINT(bugprone-sizeof-expression): likewise */
@@ -284,6 +285,31 @@ static int adopt_params(struct adopted_driver *adopted, struct umdev_error *erro
     driver->params = array;
     driver->param_size = sizeof(struct umdev_param);
     return ret;
+}
+
+/* ------------------------------------------------------------------ the bus domain */
+
+int driver_adopt_domain(const struct umdev_domain *foreign, struct umdev_domain *domain,
+                        struct umdev_error *error)
+{
+    const struct layout layout = {
+        .what = "struct umdev_domain",
+        .theirs = foreign->struct_size,
+        .ours = sizeof(*domain),
+        .least = MEMBER_END(struct umdev_domain, unmap),
+        .say_size = ".struct_size = sizeof(struct umdev_domain)",
+    };
+
+    *domain = (struct umdev_domain){0};
+    if (layout_check(&layout, error) || copy_struct(&layout, domain, foreign, error))
+        return -EINVAL;
+    domain->struct_size = sizeof(*domain);
+    if (domain->mode != UMDEV_BUS_IDENTITY && (!domain->map || !domain->unmap))
+        return error_set(error, EINVAL,
+                         "its bus addresses are not those of this process: it needs map and unmap");
+    if (domain->mode == UMDEV_BUS_IDENTITY && (domain->map || domain->unmap || domain->flush))
+        return error_set(error, EINVAL, "identity has no IOMMU: no map, no unmap and no flush");
+    return 0;
 }
 
 /* ------------------------------------------------------------------ the driver */

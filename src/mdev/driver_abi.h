@@ -36,6 +36,13 @@ const struct umdev_driver *driver_adopted(const struct adopted_driver *adopted);
 void driver_release(struct adopted_driver *adopted);
 
 /*
+ * The same for what a driver says in parent_open(). EINVAL: sizes that can't be, members that this
+ * umdev does not know, or no callbacks where they are needed.
+ */
+int driver_adopt_domain(const struct umdev_domain *foreign, struct umdev_domain *domain,
+                        struct umdev_error *error);
+
+/*
  * What an adopted driver says about itself: names, types, limits, parameters and their defaults.
  * EINVAL. What a device looks like is checked when one is created.
  */

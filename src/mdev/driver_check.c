@@ -43,6 +43,11 @@ static int check_types(const struct umdev_driver *driver, struct umdev_error *er
                                  "driver %s has two types '%s': types' names must differ",
                                  driver->name, name);
         }
+        if (driver->types[i].pin_mode > UMDEV_PIN_ALL)
+            return error_set(error, EINVAL,
+                             "driver %s gives its type %s the pin_mode %" PRIu64
+                             ": UMDEV_PIN_SPARSE and UMDEV_PIN_ALL are all there is",
+                             driver->name, name, driver->types[i].pin_mode);
         if (driver->max_instances && driver->types[i].instances > driver->max_instances)
             return error_set(error, EINVAL,
                              "driver %s offers %u instances of type %s, but its parents hold %u "

@@ -21,6 +21,7 @@ static void free_parent(struct umdev_parent *parent)
             free(parent->types[i].public_name);
     }
     free(parent->types);
+    iommu_domain_free(parent->domain);
     free(parent->priv);
     params_free(parent->params);
     driver_release(parent->adopted);
@@ -254,6 +255,27 @@ void umdev_parent_log(struct umdev_parent *parent, enum umdev_log_level level, c
     va_start(args, format);
     log_vprint(parent->registry->log, level, parent->name, format, args);
     va_end(args);
+}
+
+int umdev_parent_set_domain(struct umdev_parent *parent, const struct umdev_domain *domain)
+{
+    struct umdev_domain config = {0};
+    struct umdev_error error;
+    int ret;
+
+    if (parent->state != PARENT_OPENING || parent->domain)
+        return -EBUSY;
+    ret = driver_adopt_domain(domain, &config, &error);
+    if (!ret)
+        ret = iommu_domain_new(&config, &parent->domain, &error);
+    if (ret) {
+        log_print(parent->registry->log, UMDEV_LOG_ERROR, parent->name,
+                  "driver %s describes a bus domain that can't be: %s", parent->driver->name,
+                  error.message);
+        return ret;
+    }
+    parent->domain_ops = config;
+    return 0;
 }
 
 static void wrong_parameter(const struct umdev_parent *parent, const char *name, const char *kind)

@@ -44,6 +44,9 @@ struct umdev_parent {
     void *priv;
     void (*release)(void *opaque);
     void *opaque;
+    /* How it addresses client memory, by parent_open(). NULL: as struct umdev_domain's default. */
+    struct iommu_domain *domain;
+    struct umdev_domain domain_ops; /* its callbacks */
 
     enum parent_state state;
     struct parent_type *types; /* driver->ntypes */

@@ -134,7 +134,7 @@ static int ms_until(uint64_t due)
 int session_dma_send(struct session *session, int *timeout_ms)
 {
     uint8_t *data = session->reply + sizeof(struct wire_header) + sizeof(struct wire_dma_access);
-    size_t max = (size_t)MIN(session->version.max_data_xfer_size, (uint64_t)WIRE_MAX_DATA);
+    size_t max = (size_t)session_max_data(session);
     struct device_dma_message message;
     enum device_dma_next next;
     int ret;

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "iommu/dirty_log.h"
 #include "server/region_caps.h"
 
 #include <errno.h>
@@ -46,6 +47,43 @@ static int request_dma_map(struct request *request)
     return device_dma_map(session->dev, umdev_iova(map.address), map.size, fd, map.offset, prot);
 }
 
+/*
+ * An unmap that tells what of the range was written, as type1's: the bitmap's description follows
+ * the request, and in the reply the bitmap, of the size that it says. All of that is checked before
+ * anything is unmapped.
+ */
+static int request_dma_unmap_dirty(struct request *request, struct wire_dma_unmap *unmap)
+{
+    struct umdev_device *dev = request->session->dev;
+    struct session_reply *reply = request->reply;
+    uint8_t *bitmap = reply->body + sizeof(*unmap) + sizeof(struct wire_dirty_bitmap);
+    struct wire_dirty_bitmap wire;
+    uint64_t bytes, unmapped = 0;
+    int ret;
+
+    if (request->message->body_size != sizeof(*unmap) + sizeof(wire))
+        return -EINVAL;
+    memcpy(&wire, request->message->body + sizeof(*unmap), sizeof(wire));
+    ret = dirty_log_check(device_dirty_log(dev), unmap->address, unmap->size, wire.pgsize, &bytes);
+    if (ret)
+        return ret;
+    if (wire.size < bytes)
+        return -EINVAL;
+    if (wire.size > session_max_data(request->session))
+        return -E2BIG;
+    reply->size = sizeof(*unmap) + sizeof(wire) + (size_t)wire.size;
+    if (unmap->argsz < reply->size)
+        return -EINVAL;
+    /* The body and what is before the bitmap are multiples of 8. */
+    ret = device_dma_unmap_dirty(dev, umdev_iova(unmap->address), unmap->size, wire.pgsize,
+                                 (uint64_t *)(void *)bitmap, &unmapped);
+    memset(bitmap + bytes, 0, (size_t)(wire.size - bytes));
+    unmap->size = unmapped;
+    memcpy(reply->body, unmap, sizeof(*unmap));
+    memcpy(reply->body + sizeof(*unmap), &wire, sizeof(wire));
+    return ret;
+}
+
 static int request_dma_unmap(struct request *request)
 {
     struct umdev_device *dev = request->session->dev;
@@ -55,6 +93,10 @@ static int request_dma_unmap(struct request *request)
 
     memcpy(&unmap, request->message->body, sizeof(unmap));
     if (unmap.argsz < sizeof(unmap))
+        return -EINVAL;
+    if (unmap.flags == WIRE_DMA_UNMAP_GET_DIRTY_BITMAP)
+        return request_dma_unmap_dirty(request, &unmap);
+    if (request->message->body_size != sizeof(unmap))
         return -EINVAL;
     if (unmap.flags == WIRE_DMA_UNMAP_ALL) {
         if (unmap.address || unmap.size)
@@ -295,6 +337,11 @@ static int request_reset(struct request *request)
     return device_reset(request->session->dev);
 }
 
+static int request_feature(struct request *request)
+{
+    return session_request_feature(request->session, request->message, request->reply);
+}
+
 enum {
     TAKES_FDS = 1 << 0,
     VARIABLE = 1 << 1, /* the body may be longer than the least */
@@ -306,7 +353,7 @@ static const struct {
     unsigned flags;
 } commands[WIRE_COMMAND_MAX] = {
     [WIRE_DMA_MAP] = {request_dma_map, sizeof(struct wire_dma_map), TAKES_FDS},
-    [WIRE_DMA_UNMAP] = {request_dma_unmap, sizeof(struct wire_dma_unmap), 0},
+    [WIRE_DMA_UNMAP] = {request_dma_unmap, sizeof(struct wire_dma_unmap), VARIABLE},
     [WIRE_DEVICE_GET_INFO] = {request_get_info, sizeof(struct wire_device_info), 0},
     [WIRE_DEVICE_GET_REGION_INFO] = {request_get_region_info, sizeof(struct wire_region_info), 0},
     [WIRE_DEVICE_GET_REGION_IO_FDS] = {request_get_region_io_fds, sizeof(struct wire_region_io_fds),
@@ -316,6 +363,7 @@ static const struct {
     [WIRE_REGION_READ] = {request_region_read, sizeof(struct wire_region_access), 0},
     [WIRE_REGION_WRITE] = {request_region_write, sizeof(struct wire_region_access), VARIABLE},
     [WIRE_DEVICE_RESET] = {request_reset, 0, 0},
+    [WIRE_DEVICE_FEATURE] = {request_feature, sizeof(struct wire_feature), VARIABLE},
     [WIRE_REGION_WRITE_MULTI] = {request_write_multi, sizeof(struct wire_write_multi), VARIABLE},
 };
 

@@ -71,5 +71,15 @@ int session_serve(struct session *session);
  */
 int session_request(struct session *session, const struct wire_message *message,
                     struct session_reply *reply);
+/* That for DEVICE_FEATURE, whose body is there at least in its fixed part. feature.c. */
+int session_request_feature(struct session *session, const struct wire_message *message,
+                            struct session_reply *reply);
+
+/* Data bytes that the client takes in one reply. */
+static inline uint64_t session_max_data(const struct session *session)
+{
+    return session->version.max_data_xfer_size < WIRE_MAX_DATA ? session->version.max_data_xfer_size
+                                                               : WIRE_MAX_DATA;
+}
 
 #endif

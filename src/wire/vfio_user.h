@@ -73,6 +73,11 @@ enum {
     WIRE_DMA_UNMAP_ALL = 1 << 1,
 };
 
+/* With WIRE_DMA_UNMAP_GET_DIRTY_BITMAP this follows, and in the reply the bitmap. */
+struct wire_dirty_bitmap {
+    uint64_t pgsize, size; /* of the bitmap, in bytes */
+} WIRE_PACKED;
+
 struct wire_device_info {
     uint32_t argsz, flags, num_regions, num_irqs;
 } WIRE_PACKED;
@@ -153,6 +158,37 @@ struct wire_write_multi {
         uint32_t region, count;
         uint8_t data[8];
     } WIRE_PACKED writes[];
+} WIRE_PACKED;
+
+struct wire_feature {
+    uint32_t argsz, flags;
+} WIRE_PACKED;
+enum {
+    WIRE_FEATURE_MASK = 0xffff, /* of `flags`: enum wire_feature_index */
+    WIRE_FEATURE_GET = 1 << 16,
+    WIRE_FEATURE_SET = 1 << 17,
+    WIRE_FEATURE_PROBE = 1 << 18,
+};
+enum wire_feature_index {
+    WIRE_FEATURE_MIGRATION = 1,
+    WIRE_FEATURE_MIG_DEVICE_STATE = 2,
+    WIRE_FEATURE_DMA_LOGGING_START = 6,
+    WIRE_FEATURE_DMA_LOGGING_STOP = 7,
+    WIRE_FEATURE_DMA_LOGGING_REPORT = 8,
+};
+
+/* DMA_LOGGING_START's data, and its ranges */
+struct wire_dma_logging_control {
+    uint64_t page_size;
+    uint32_t num_ranges, reserved;
+} WIRE_PACKED;
+struct wire_dma_logging_range {
+    uint64_t iova, length;
+} WIRE_PACKED;
+
+/* DMA_LOGGING_REPORT's data; in the reply the bitmap follows */
+struct wire_dma_logging_report {
+    uint64_t iova, length, page_size;
 } WIRE_PACKED;
 
 struct wire_dma_access {

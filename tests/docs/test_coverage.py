@@ -49,9 +49,10 @@ def test_no_command_is_left_out():
 
 
 def test_no_flag_is_left_out():
-    """Of headers, DMA, regions and their capabilities."""
+    """Of headers, DMA, regions and their capabilities, features."""
     header = (TOP / "src/wire/vfio_user.h").read_text()
-    names = re.findall(r"^    WIRE_(?:DMA_MAP|DMA_UNMAP|REGION_FLAG|CAP)_(\w+) = ", header, re.M)
+    kinds = "DMA_MAP|DMA_UNMAP|REGION_FLAG|CAP|FEATURE(?!_MASK)"
+    names = re.findall(rf"^    WIRE_(?:{kinds})_(\w+) = ", header, re.M)
     assert len(names) >= 11
     flags = PAGE.split("## Flags")[1].split("## Errors")[0]
     for name in names:
@@ -61,7 +62,8 @@ def test_no_flag_is_left_out():
 def test_no_errno_is_left_out():
     errors = PAGE.split("## Errors")[1].split("## The kernel")[0]
     files = [*(TOP / "src/server").glob("*.c"), *(TOP / "src/iommu").glob("*.c")]
-    files += [TOP / "src/device" / name for name in ("irq_set.c", "region.c", "device.c", "dma.c")]
+    device = ("irq_set.c", "region.c", "device.c", "dma.c", "feature.c")
+    files += [TOP / "src/device" / name for name in device]
     used = set()
     for path in files:
         used |= set(re.findall(r"-(E[A-Z0-9]+)\b", path.read_text()))

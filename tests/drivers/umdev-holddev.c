@@ -4,12 +4,14 @@
  *
  * BAR0 has the registers below. A write to HOLD acquires a window of LEN bytes at ADDR, which a
  * thread releases after HOLD milliseconds, or, with EAGER set, as soon as the client wants the
- * memory back. RELEASED counts the windows given back. One window at a time: EBUSY in RESULT.
+ * memory back. With WRITES set the window is for writing, and its bytes become 0x5a before it is
+ * released. RELEASED counts the windows given back. One window at a time: EBUSY in RESULT.
  */
 #include <umdev/driver.h>
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 #include <time.h>
 
 enum holddev_reg {
@@ -19,6 +21,7 @@ enum holddev_reg {
     REG_EAGER = 0x10,    /* 0 or 1 */
     REG_RESULT = 0x14,   /* the errno of the last HOLD */
     REG_RELEASED = 0x18, /* windows given back */
+    REG_WRITES = 0x1c,   /* 0 or 1 */
 };
 
 struct holddev {
@@ -28,7 +31,7 @@ struct holddev {
     pthread_cond_t wake;
     struct umdev_dma_window window;
     struct timespec until;
-    bool holding;
+    bool holding, writes;
     bool let_go;   /* release the window now */
     bool joinable; /* a thread was started and not joined */
     pthread_t thread;
@@ -41,6 +44,8 @@ static void *holddev_thread(void *opaque)
     pthread_mutex_lock(&h->lock);
     while (!h->let_go && pthread_cond_timedwait(&h->wake, &h->lock, &h->until) == 0)
         continue;
+    if (h->writes)
+        memset(h->window.ptr, 0x5a, h->window.len);
     umdev_dma_release(h->dev, &h->window);
     umdev_regs_set32(&h->regs, REG_RELEASED, umdev_regs_get32(&h->regs, REG_RELEASED) + 1);
     h->holding = false;
@@ -59,7 +64,9 @@ static int holddev_acquire(struct umdev_device *dev, unsigned ms)
     if (h->joinable)
         pthread_join(h->thread, NULL);
     h->joinable = false;
-    ret = umdev_dma_acquire(dev, addr, umdev_regs_get32(&h->regs, REG_LEN), UMDEV_READ, &h->window);
+    h->writes = umdev_regs_get32(&h->regs, REG_WRITES);
+    ret = umdev_dma_acquire(dev, addr, umdev_regs_get32(&h->regs, REG_LEN),
+                            h->writes ? UMDEV_WRITE : UMDEV_READ, &h->window);
     if (ret)
         return ret;
     clock_gettime(CLOCK_REALTIME, &h->until);
@@ -130,6 +137,7 @@ static void holddev_remove(struct umdev_device *dev)
 static const struct umdev_reg_hook holddev_hooks[] = {
     {.offset = REG_HOLD, .write = holddev_hold},
     {.offset = REG_EAGER},
+    {.offset = REG_WRITES},
 };
 static const struct umdev_type holddev_types[] = {{.name = "1", .instances = 4}};
 

@@ -126,8 +126,9 @@ def test_unknown_flags(client, flags):
     assert client.dma_unmap(0, PAGE) == PAGE
 
 
-def test_dirty_bitmap_is_refused_and_nothing_unmapped(client):
-    """The bitmap's description follows the structure: page size, bitmap size."""
+def test_dirty_bitmap_without_a_log(client):
+    """It is refused, and nothing is unmapped. The bitmap's description, page size and size in bytes,
+    would follow the structure."""
     client.dma_map(0, PAGE)
     body = vu.dma_unmap_body(0, PAGE, vu.UNMAP_GET_DIRTY_BITMAP, argsz=48)
     for tail in (b"", struct.pack("=QQ", PAGE, 8)):

@@ -17,9 +17,6 @@ REGS, REG_FAIL_RESET, REG_FAIL_OPEN = 10, 4, 8
 NOT_THERE = {
     "DMA_READ": (vu.DMA_READ, struct.pack("=QQ", 0, 8)),
     "DMA_WRITE": (vu.DMA_WRITE, struct.pack("=QQ", 0, 8) + bytes(8)),
-    "DEVICE_FEATURE probe": (vu.DEVICE_FEATURE, struct.pack("=II", 8, vu.FEATURE_PROBE | 1)),
-    "DEVICE_FEATURE get": (vu.DEVICE_FEATURE, struct.pack("=IIQ", 16, vu.FEATURE_GET | 1, 0)),
-    "DEVICE_FEATURE set": (vu.DEVICE_FEATURE, struct.pack("=IIII", 16, vu.FEATURE_SET | 2, 2, 0)),
     "MIG_DATA_READ": (vu.MIG_DATA_READ, struct.pack("=II", 16, 4096)),
     "MIG_DATA_WRITE": (vu.MIG_DATA_WRITE, struct.pack("=II", 16, 8) + bytes(8)),
 }

@@ -43,14 +43,10 @@ def test_client_that_says_nothing(server):
         client.check_in_step()
 
 
-def feature(flags, data=b"", argsz=None):
-    return struct.pack("=II", 8 + len(data) if argsz is None else argsz, flags) + data
-
-
 def test_dma_logging_without_dma(client):
     """Was: SIGABRT, with migration on and nothing mapped."""
     ranges = struct.pack("=QIIQQ", PAGE, 1, 0, 0, 1 << 30)
-    start = feature(vu.FEATURE_SET | vu.FEATURE_DMA_LOGGING_START, ranges)
+    start = vu.feature_body(vu.FEATURE_SET | vu.FEATURE_DMA_LOGGING_START, ranges)
     client.try_call(vu.DEVICE_FEATURE, start)
     client.check_in_step()
 
@@ -74,10 +70,10 @@ def test_dma_logging_without_dma(client):
 )
 def test_truncated_features(client, flags, data):
     """Was: reads past the end of the message. Every length and every argsz is answered."""
-    whole = feature(flags, data)
+    whole = vu.feature_body(flags, data)
     for length in range(len(whole) + 1):
         for argsz in (0, 8, length, len(whole), 4096, 0xFFFFFFFF):
-            body = feature(flags, data, argsz)[:length]
+            body = vu.feature_body(flags, data, argsz)[:length]
             reply = client.try_call(vu.DEVICE_FEATURE, body)
             assert reply.errno or length == len(whole)
     client.check_in_step()
@@ -87,7 +83,7 @@ def test_truncated_features(client, flags, data):
 def test_dma_logging_with_more_ranges_than_are_there(client, ranges):
     """16 bytes each: 0x10000000 of them wrap a 32-bit size to 0."""
     data = struct.pack("=QII", PAGE, ranges, 0)
-    start = feature(vu.FEATURE_SET | vu.FEATURE_DMA_LOGGING_START, data)
+    start = vu.feature_body(vu.FEATURE_SET | vu.FEATURE_DMA_LOGGING_START, data)
     assert client.try_call(vu.DEVICE_FEATURE, start).errno
     client.check_in_step()
 

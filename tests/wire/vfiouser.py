@@ -156,6 +156,27 @@ def region_body(region, offset, count, data=b""):
     return struct.pack("=QII", offset, region, count) + data
 
 
+def feature_body(flags, data=b"", argsz=None):
+    return struct.pack("=II", 8 + len(data) if argsz is None else argsz, flags) + data
+
+
+def log_start_data(ranges=(), page_size=PAGE, count=None, reserved=0):
+    """ranges: (iova, length)."""
+    data = struct.pack("=QII", page_size, len(ranges) if count is None else count, reserved)
+    return data + b"".join(struct.pack("=QQ", *r) for r in ranges)
+
+
+def bitmap_size(length, page_size=PAGE):
+    """Bytes of 64-bit words with a bit for each page, begun ones included."""
+    return (-(-length // page_size) + 63) // 64 * 8
+
+
+def bitmap_bits(bitmap):
+    """The numbers of the bits that are set."""
+    value = int.from_bytes(bitmap, "little")
+    return [n for n in range(len(bitmap) * 8) if value >> n & 1]
+
+
 def write_multi_body(writes, count=None):
     """writes: (region, offset, up to 8 bytes)."""
     body = struct.pack("=Q", len(writes) if count is None else count)
@@ -440,6 +461,28 @@ class Client:
 
     def write64(self, region, offset, value):
         self.write(region, offset, struct.pack("=Q", value))
+
+    def log_start(self, ranges=(), page_size=PAGE):
+        """Returns the page size that the device chose."""
+        flags = FEATURE_SET | FEATURE_DMA_LOGGING_START
+        body = feature_body(flags, log_start_data(ranges, page_size))
+        reply = self.call(DEVICE_FEATURE, body)
+        assert reply.body[:8] == body[:8] and reply.body[16:] == body[16:] and not reply.fds
+        return struct.unpack_from("=Q", reply.body, 8)[0]
+
+    def log_stop(self):
+        body = feature_body(FEATURE_SET | FEATURE_DMA_LOGGING_STOP)
+        assert self.call(DEVICE_FEATURE, body).body == body
+
+    def log_report(self, iova, length, page_size=PAGE):
+        """The pages written since the last report, counted from iova on."""
+        data = struct.pack("=QQQ", iova, length, page_size)
+        flags = FEATURE_GET | FEATURE_DMA_LOGGING_REPORT
+        size = 32 + bitmap_size(length, page_size)
+        reply = self.call(DEVICE_FEATURE, feature_body(flags, data, size))
+        assert reply.body[:32] == feature_body(flags, data, size)
+        assert len(reply.body) == size and not reply.fds
+        return bitmap_bits(reply.body[32:])
 
     def reset(self):
         assert self.call(DEVICE_RESET).body == b""

@@ -5,6 +5,7 @@
 #include "fixture.h"
 
 #include "guard.h"
+#include "iommu/dirty_log.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -293,6 +294,64 @@ static void test_other_devices_go_on(void **state)
     close(fd);
 }
 
+/* ------------------------------------------------------------------ the log of writes */
+
+/* The pages of the 64 from address 0 on that were written since this was last asked. */
+static uint64_t written(struct fixture *f)
+{
+    uint64_t bitmap;
+
+    assert_int_equal(dirty_log_report(iommu_dirty_log(f->iommu), 0, 64 * PAGE, PAGE, &bitmap), 0);
+    return bitmap;
+}
+
+static void test_log_of_windows(void **state)
+{
+    struct fixture *f = *state;
+    struct window window;
+
+    fixture_map(f, 0x1000, 8 * PAGE, 0, UMDEV_RW);
+    assert_int_equal(dirty_log_start(iommu_dirty_log(f->iommu), PAGE, NULL, 0), 0);
+    assert_int_equal(acquire(f, 0x2fff, 2, UMDEV_READ, &window), 0);
+    iommu_release(f->iommu, window.hold);
+    assert_int_equal(written(f), 0);
+    for (int with_read = 0; with_read < 2; with_read++) {
+        unsigned prot = with_read ? UMDEV_RW : UMDEV_WRITE;
+
+        assert_int_equal(acquire(f, 0x2fff, 2, prot, &window), 0);
+        assert_int_equal(written(f), 1 << 2 | 1 << 3);
+        assert_int_equal(written(f), 0);
+        iommu_release(f->iommu, window.hold);
+        assert_int_equal(written(f), 1 << 2 | 1 << 3);
+    }
+    assert_int_equal(written(f), 0);
+}
+
+static void test_log_of_copies(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t bytes[8] = {0};
+
+    guard_take_over();
+    fixture_map(f, 0x1000, 8 * PAGE, 0, UMDEV_RW);
+    fixture_map(f, 0x9000, PAGE, 0, UMDEV_READ);
+    assert_int_equal(iommu_write(f->iommu, IOVA(0x1000), bytes, 8), 0);
+    assert_int_equal(dirty_log_start(iommu_dirty_log(f->iommu), PAGE, NULL, 0), 0);
+    assert_int_equal(written(f), 0);
+    assert_int_equal(iommu_write(f->iommu, IOVA(0x1ffc), bytes, 8), 0);
+    assert_int_equal(written(f), 1 << 1 | 1 << 2);
+    assert_int_equal(iommu_copy(f->iommu, IOVA(0x4000), IOVA(0x1ffc), 8), 0);
+    assert_int_equal(written(f), 1 << 4);
+    assert_int_equal(iommu_read(f->iommu, IOVA(0x4000), bytes, 8), 0);
+    assert_int_equal(iommu_write(f->iommu, IOVA(0x8ffc), bytes, 8), -EPERM);
+    assert_int_equal(iommu_copy(f->iommu, IOVA(0x9000), IOVA(0x1000), 8), -EPERM);
+    assert_int_equal(written(f), 0);
+    /* Some of what could not be written may have been. */
+    assert_int_equal(ftruncate(f->fd, 0), 0);
+    assert_int_equal(iommu_write(f->iommu, IOVA(0x1000), bytes, 8), -EIO);
+    assert_int_equal(written(f), 1 << 1);
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -309,6 +368,8 @@ int main(void)
         TEST(test_truncated_under_a_window),
         TEST(test_late_loss_is_not_the_next_clients),
         TEST(test_other_devices_go_on),
+        TEST(test_log_of_windows),
+        TEST(test_log_of_copies),
     };
 
     guard_install();
