@@ -8,8 +8,8 @@
 
 #include <inttypes.h>
 
-/* A page that is invalidated again and again while its driver is asked is refused. */
-#define ASK_TRIES 64
+/* After so many tries an ask asks invalidations to wait for it. */
+#define TRIES_STARVING 8
 /* A trapped access holds the lock for so much of its copy at a time. */
 #define COPY_MAX 65536u
 
@@ -22,14 +22,19 @@ struct answer {
 
 void faults_init(struct device_faults *faults)
 {
+    pthread_condattr_t attributes;
+
     pthread_mutex_init(&faults->lock, NULL);
-    pthread_cond_init(&faults->unused, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&faults->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
     faults->timeout_ms = FAULT_TIMEOUT_MS;
 }
 
 void faults_fini(struct device_faults *faults)
 {
-    pthread_cond_destroy(&faults->unused);
+    pthread_cond_destroy(&faults->changed);
     pthread_mutex_destroy(&faults->lock);
 }
 
@@ -223,8 +228,41 @@ bool fault_is_asking(struct umdev_device *dev)
 }
 
 /*
- * Ask for a page until the answer holds, and use it by use(), under the lock. Under the lock that
- * callbacks need. Returns what use() does; a refusal is noted if that is 0.
+ * Ask for a page until the answer holds: with the lock then. Whoever invalidates it all the time
+ * must let an answer through now and then, or it is refused.
+ */
+static void ask_until_settled(struct umdev_device *dev, unsigned index, uint64_t page,
+                              unsigned access, struct answer *answer)
+{
+    struct device_faults *faults = &dev->faults;
+    struct fault_ask ask;
+    uint64_t since_ns = 0;
+    bool settled = false;
+
+    for (unsigned tries = 0;; tries++) {
+        ask_begin(dev, index, &ask);
+        *answer = driver_ask(dev, index, page, access);
+        pthread_mutex_lock(&faults->lock);
+        settled = ask_settle(dev, &ask, page, answer);
+        if (tries >= TRIES_STARVING && --faults->starving == 0)
+            pthread_cond_broadcast(&faults->changed);
+        if (settled)
+            return;
+        if (!since_ns)
+            since_ns = clock_now_ns();
+        if (clock_now_ns() - since_ns > (uint64_t)faults->timeout_ms * 1000000) {
+            *answer = (struct answer){.error = -EAGAIN};
+            return;
+        }
+        if (tries + 1 >= TRIES_STARVING)
+            faults->starving++;
+        pthread_mutex_unlock(&faults->lock);
+    }
+}
+
+/*
+ * Ask for a page, and use the answer by use(), under the lock. Under the lock that callbacks need.
+ * Returns what use() does; a refusal is noted if that is 0.
  */
 static int fault_ask(struct umdev_device *dev, unsigned index, uint64_t page, unsigned access,
                      int (*use)(struct umdev_device *dev, struct answer *answer, void *opaque),
@@ -232,23 +270,11 @@ static int fault_ask(struct umdev_device *dev, unsigned index, uint64_t page, un
 {
     struct device_faults *faults = &dev->faults;
     struct answer answer;
-    struct fault_ask ask;
     unsigned dropped = 0;
     bool loud = false;
     int ret;
 
-    for (unsigned tries = 1;; tries++) {
-        ask_begin(dev, index, &ask);
-        answer = driver_ask(dev, index, page, access);
-        pthread_mutex_lock(&faults->lock);
-        if (ask_settle(dev, &ask, page, &answer))
-            break;
-        if (tries == ASK_TRIES) {
-            answer.error = -EAGAIN;
-            break;
-        }
-        pthread_mutex_unlock(&faults->lock);
-    }
+    ask_until_settled(dev, index, page, access, &answer);
     ret = use(dev, &answer, opaque);
     if (ret == 0 && answer.error < 0)
         loud = refusal_note(dev, index, page, access, &answer, &dropped);

@@ -7,7 +7,8 @@
  * settles the ask under `lock` by doing something with the answer there and then: the client's
  * representative sends it, a trapped access copies. An invalidation takes the same lock to mark the
  * asks under way that it hits; a marked one is not settled but asked again. So no answer is used
- * that is older than an invalidation which has begun.
+ * that is older than an invalidation which has begun. An ask that is hit again and again is
+ * *starving*: invalidations then wait a moment before they begin.
  *
  * `told` has a bit for each page that the client was told of, mapped or refused, since it was last
  * taken back: what was never told needs no message. An invalidation is *pending* from its message
@@ -37,10 +38,11 @@ struct fault_ask {
 
 struct device_faults {
     pthread_mutex_t lock;
-    pthread_cond_t unused; /* `users` is 0 */
+    pthread_cond_t changed; /* `users` or `starving` is 0; CLOCK_MONOTONIC */
     struct device_mapper *mapper;
     unsigned users;
     struct fault_ask *asks;
+    unsigned starving; /* asks that have been hit too often */
     struct device_invalidation *pending;
     struct log_limit limit;
     int timeout_ms; /* FAULT_TIMEOUT_MS, but for tests */

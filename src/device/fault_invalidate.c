@@ -28,7 +28,7 @@ void device_unset_mapper(struct umdev_device *dev)
 
     faults->mapper = NULL;
     while (faults->users > 0)
-        pthread_cond_wait(&faults->unused, &faults->lock);
+        pthread_cond_wait(&faults->changed, &faults->lock);
 }
 
 int device_mapper_timeout_ms(const struct umdev_device *dev)
@@ -48,6 +48,21 @@ void device_get_fault_stats(struct umdev_device *dev, struct device_fault_stats 
 }
 
 /* ------------------------------------------------------------------ invalidation */
+
+/* So long an invalidation waits for asks that starve. They may need a lock that its caller holds.
+ */
+#define COURTESY_NS 10000000
+
+/* With the lock, given up meanwhile. */
+static void asks_let_through(struct device_faults *faults)
+{
+    uint64_t until_ns = clock_now_ns() + COURTESY_NS;
+    const struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+
+    while (faults->starving > 0)
+        if (pthread_cond_timedwait(&faults->changed, &faults->lock, &until))
+            return;
+}
 
 /* With the lock: answers under way are not to be used any more. */
 static void asks_hit(struct device_faults *faults, unsigned region, struct range range)
@@ -95,7 +110,7 @@ static int invalidation_send(struct umdev_device *dev, struct device_invalidatio
         ret = mapper->wait_room(mapper, deadline_ns);
         pthread_mutex_lock(&faults->lock);
         if (--faults->users == 0)
-            pthread_cond_broadcast(&faults->unused);
+            pthread_cond_broadcast(&faults->changed);
         if (ret == 0)
             ret = -EAGAIN;
     }
@@ -129,7 +144,7 @@ static int invalidation_run(struct umdev_device *dev, struct device_invalidation
         ;
     *link = invalidation->next;
     if (--faults->users == 0)
-        pthread_cond_broadcast(&faults->unused);
+        pthread_cond_broadcast(&faults->changed);
     return ret;
 }
 
@@ -147,6 +162,7 @@ int umdev_region_invalidate(struct umdev_device *dev, unsigned index, uint64_t f
     if (fault_is_asking(dev))
         return -EDEADLK;
     pthread_mutex_lock(&faults->lock);
+    asks_let_through(faults);
     asks_hit(faults, index, pages);
     if (faults->mapper &&
         (fault_told_any(dev, index, pages) || pending_overlaps(faults, index, pages)))
