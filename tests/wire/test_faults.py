@@ -6,8 +6,10 @@ import errno
 import json
 import mmap
 import os
+import re
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -15,7 +17,7 @@ import faultclient as fc
 import pytest
 import vfiouser as vu
 from faultclient import READ, RW, WRITE, Channel, packet
-from server import Server
+from server import BUILD_DIR, Server
 from vfiouser import PAGE
 
 TABLE, WINDOW, READONLY, SMALL = vu.BAR2, vu.BAR4, vu.BAR5, 9
@@ -108,7 +110,7 @@ def _shared(*arguments, **options):
     return fixture
 
 
-_faultdev = _shared("--control", f"/tmp/umdev-faults-{os.getpid()}.control")
+_faultdev = _shared()
 _trusting = _shared("--trust-client")
 _two = _shared(devices=2)
 
@@ -897,20 +899,38 @@ def show(path):
     return json.loads(data)["result"]["devices"][0]
 
 
-def test_counts(server, client, channel):
-    path = f"/tmp/umdev-faults-{os.getpid()}.control"
-    before = show(path)["stats"]
+def shown_text(path):
+    umdev = BUILD_DIR / "src/cli/umdev"
+    return subprocess.run([umdev, "show", "--control", path], check=True, capture_output=True,
+                          text=True, timeout=vu.TIMEOUT).stdout
+
+
+def check_counts(client, channel, path):
+    assert show(path)["last_refusal"] is None
+    assert "refused" not in shown_text(path)
     entry(client, 0, 0, 0)
     channel.fault(TABLE, 0)
     channel.refused(errno.EFAULT, TABLE, 9 * PAGE + 7)
     client.fails(errno.EFAULT, vu.REGION_WRITE, vu.region_body(TABLE, 0x30123, 1, b"x"))
     invalidate(client, channel, 0, 255)
     device = show(path)
-    after = device["stats"]
-    assert after["faults"] == before["faults"] + 1
-    assert after["refused"] == before["refused"] + 2
-    assert after["revoked_pages"] == before["revoked_pages"] + 2
+    stats = device["stats"]
+    assert (stats["faults"], stats["refused"], stats["revoked_pages"]) == (1, 2, 2)
     refusal = device["last_refusal"]
     assert 0 <= refusal.pop("age_ms") < 60000
     assert refusal == {"region": TABLE, "offset": 0x30000, "access": "write", "errno": "EFAULT"}
-    assert "BAR2+0x30000: write refused: Bad address" in server.stderr()
+
+
+def test_counts(tmp_path):
+    path = str(tmp_path / "control")
+    server = Server("faultdev", "--control", path)
+    try:
+        with server.negotiated(text=fc.CAPABILITIES) as client, Channel(client) as channel:
+            check_counts(client, channel, path)
+        text = shown_text(path)
+        assert re.search(r"^  faults +1 resolved, 2 pages taken back$", text, re.M)
+        assert re.search(r"^  refused +2  last: BAR2\+0x30000 write, EFAULT, \d+ s ago$", text, re.M)
+        assert "BAR2+0x30000: write refused: Bad address" in server.stderr()
+        server.stop()
+    finally:
+        server.kill()
