@@ -167,6 +167,7 @@ static int make_device(const struct create *create)
         .log = create->registry->log,
         .domain = entry->parent->domain,
         .domain_ops = &entry->parent->domain_ops,
+        .parent_mems = &entry->parent->mems,
     };
     struct umdev_error why = {""};
     int ret = device_new(&setup, &entry->dev, &why);
