@@ -23,6 +23,23 @@ static int version_get_number(const json_t *caps, const char *name, uint64_t max
     return 0;
 }
 
+/* umdev's own extensions, in an object of their own. */
+static int version_get_umdev(const json_t *caps, struct wire_version *version)
+{
+    const json_t *umdev = json_object_get(caps, "umdev");
+    uint64_t fault = 0;
+    int ret;
+
+    if (!umdev)
+        return 0;
+    if (!json_is_object(umdev))
+        return -EINVAL;
+    ret = version_get_number(umdev, "fault", UINT32_MAX, WIRE_CAPABILITY_UMDEV_FAULT, version,
+                             &fault);
+    version->umdev_fault = (uint32_t)fault;
+    return ret;
+}
+
 static int version_get_capabilities(const json_t *caps, struct wire_version *version)
 {
     const json_t *multiple = json_object_get(caps, "write_multiple");
@@ -43,6 +60,8 @@ static int version_get_capabilities(const json_t *caps, struct wire_version *ver
     if (!ret)
         ret = version_get_number(caps, "pgsizes", INT64_MAX, WIRE_CAPABILITY_PGSIZES, version,
                                  &version->pgsizes);
+    if (!ret)
+        ret = version_get_umdev(caps, version);
     if (ret)
         return ret;
     version->max_msg_fds = (uint32_t)max_msg_fds;
@@ -106,6 +125,9 @@ static json_t *version_capabilities_json(const struct wire_version *version)
         json_object_set_new(caps, "pgsizes", json_integer((json_int_t)version->pgsizes));
     if (offered & WIRE_CAPABILITY_WRITE_MULTIPLE)
         json_object_set_new(caps, "write_multiple", json_boolean(version->write_multiple));
+    if (offered & WIRE_CAPABILITY_UMDEV_FAULT)
+        json_object_set_new(caps, "umdev",
+                            json_pack("{s:I}", "fault", (json_int_t)version->umdev_fault));
     return caps;
 }
 

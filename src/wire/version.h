@@ -15,6 +15,8 @@
 
 #define WIRE_VERSION_MAJOR 0
 #define WIRE_VERSION_MINOR 1
+/* The newest version of the fault channel. */
+#define WIRE_UMDEV_FAULT_VERSION 1
 
 enum wire_capability {
     WIRE_CAPABILITY_MAX_MSG_FDS = 1 << 0,
@@ -22,7 +24,8 @@ enum wire_capability {
     WIRE_CAPABILITY_MAX_DMA_MAPS = 1 << 2,
     WIRE_CAPABILITY_PGSIZES = 1 << 3,
     WIRE_CAPABILITY_WRITE_MULTIPLE = 1 << 4,
-    WIRE_CAPABILITY_ALL = (1 << 5) - 1,
+    WIRE_CAPABILITY_ALL = (1 << 5) - 1, /* the specification's */
+    WIRE_CAPABILITY_UMDEV_FAULT = 1 << 5,
 };
 
 struct wire_version {
@@ -33,6 +36,7 @@ struct wire_version {
     uint64_t max_dma_maps;
     uint64_t pgsizes;
     bool write_multiple;
+    uint32_t umdev_fault; /* the fault channel's version; 0: none */
 };
 
 /*

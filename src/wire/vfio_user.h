@@ -29,6 +29,8 @@ enum wire_command {
     WIRE_MIG_DATA_READ = 17,
     WIRE_MIG_DATA_WRITE = 18,
     WIRE_COMMAND_MAX = 19,
+    /* umdev's own, for who negotiated it */
+    WIRE_UMDEV_FAULT_CHANNEL = 0x8001,
 };
 
 enum wire_flags {
@@ -96,6 +98,7 @@ enum {
     WIRE_CAP_SPARSE_MMAP = 1,
     WIRE_CAP_TYPE = 2,
     WIRE_CAP_MSIX_MAPPABLE = 3,
+    WIRE_CAP_UMDEV_FAULT = 0x554d,
 };
 
 struct wire_cap_sparse_mmap {
@@ -109,6 +112,12 @@ struct wire_cap_sparse_mmap {
 struct wire_cap_type {
     struct wire_cap_header header;
     uint32_t type, subtype;
+} WIRE_PACKED;
+
+/* The region's pages are mapped through the fault channel. */
+struct wire_cap_umdev_fault {
+    struct wire_cap_header header;
+    uint32_t flags, reserved;
 } WIRE_PACKED;
 
 struct wire_region_io_fds {
@@ -159,5 +168,39 @@ struct wire_dma_access {
     uint64_t address, count;
     uint8_t data[];
 } WIRE_PACKED;
+
+/* ------------------------------------------------------------------ umdev's own */
+
+struct wire_umdev_fault_channel {
+    uint32_t argsz, flags;
+} WIRE_PACKED;
+
+/* A packet of the fault channel; what its type does not use is 0. */
+struct wire_fault_packet {
+    uint16_t type, flags;
+    uint32_t tag, region;
+    uint32_t error; /* MAP: an errno, or 0 */
+    uint64_t first; /* FAULT: the byte that was touched */
+    uint64_t last;
+    uint64_t object_offset; /* of `first` */
+    uint32_t object, prot;
+    uint8_t zero[16];
+} WIRE_PACKED;
+_Static_assert(sizeof(struct wire_fault_packet) == 64, "a packet has 64 bytes");
+enum wire_fault_type {
+    WIRE_FAULT_FAULT = 1,      /* client to server */
+    WIRE_FAULT_MAP = 2,        /* server to client: the answer */
+    WIRE_FAULT_INVALIDATE = 3, /* server to client */
+    WIRE_FAULT_ACK = 4,        /* client to server */
+};
+enum {
+    WIRE_FAULT_MAP_FD = 1 << 0, /* the object's fd comes with it */
+};
+enum {
+    WIRE_FAULT_PROT_READ = 1 << 0,
+    WIRE_FAULT_PROT_WRITE = 1 << 1,
+};
+/* FAULTs without an answer that a client may have. */
+#define WIRE_FAULTS_MAX 64
 
 #endif

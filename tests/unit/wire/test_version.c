@@ -55,6 +55,23 @@ static void test_all_named(void **state)
     assert_true(version.write_multiple);
 }
 
+static void test_umdev(void **state)
+{
+    struct wire_version version;
+    char body[256];
+
+    (void)state;
+    assert_int_equal(parse("{\"capabilities\":{\"umdev\":{\"fault\":7,\"more\":1}}}", &version), 0);
+    assert_int_equal(version.offered, WIRE_CAPABILITY_UMDEV_FAULT);
+    assert_int_equal(version.umdev_fault, 7);
+    version.umdev_fault = 1;
+    assert_true(wire_version_format(&version, body, sizeof(body)) > 0);
+    assert_string_equal(body + 4, "{\"capabilities\":{\"umdev\":{\"fault\":1}}}");
+    assert_int_equal(parse("{\"capabilities\":{\"umdev\":{}}}", &version), 0);
+    assert_int_equal(version.offered, 0);
+    assert_int_equal(version.umdev_fault, 0);
+}
+
 static void test_malformed(void **state)
 {
     static const char *const bad[] = {
@@ -71,6 +88,10 @@ static void test_malformed(void **state)
         "{\"capabilities\":{\"max_data_xfer_size\":99999999999999999999}}",
         "{\"capabilities\":{\"pgsizes\":null}}",
         "{\"capabilities\":{\"write_multiple\":1}}",
+        "{\"capabilities\":{\"umdev\":1}}",
+        "{\"capabilities\":{\"umdev\":{\"fault\":true}}}",
+        "{\"capabilities\":{\"umdev\":{\"fault\":0}}}",
+        "{\"capabilities\":{\"umdev\":{\"fault\":4294967296}}}",
         "{\"capabilities\":{}} trailing",
     };
     static const uint8_t no_nul[] = {0, 0, 1, 0, '{', '}'};
@@ -114,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_all_named),
+        cmocka_unit_test(test_umdev),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_format_names_what_was_offered),
     };
