@@ -84,6 +84,7 @@ struct fault_wait {
 
 struct fault_request {
     bool open;
+    bool answered; /* and being dealt with: of no use to a touch that comes now */
     uint32_t tag;
     struct fault_view *view; /* NULL: unmapped meanwhile */
     unsigned region;
@@ -185,11 +186,14 @@ struct fault_request *fault_request_find(struct client_fault *fault, const struc
 /* A new one, or NULL: there are as many as there may be. */
 struct fault_request *fault_request_new(struct client_fault *fault, struct fault_view *view,
                                         uint64_t page, unsigned access);
+/* NULL: there is none. */
 struct fault_request *fault_request_by_tag(struct client_fault *fault, uint32_t tag);
-/* It is answered, or never will be: tell who waits. */
-void fault_request_end(struct client_fault *fault, struct fault_request *request, int result);
-/* With map_lock instead: the same of a copy, after the page was refused if `result` says so. The
- * request is still there. −errno: the refusal failed. */
+/*
+ * With map_lock instead: a copy of the request, whose answer is there. NULL: there is none. Who is
+ * woken from now on and touches again is not taken to wait for it.
+ */
+bool fault_request_take(struct client_fault *fault, uint32_t tag, struct fault_request *copy);
+/* And then: refuse the page if `result` says so, and tell who waits. −errno: that failed. */
 int fault_request_finish(struct client_fault *fault, const struct fault_request *request,
                          int result);
 /* The next deadline, 0: none. */

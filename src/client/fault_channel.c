@@ -127,20 +127,6 @@ static bool is_page_range(const struct wire_fault_packet *packet)
            is_aligned(packet->last + 1, PAGE_SIZE_4K) && packet->last != UINT64_MAX;
 }
 
-/* The request that a MAP answers, as it is now. */
-static int take_question(struct client_fault *fault, const struct wire_fault_packet *packet,
-                         struct fault_request *question)
-{
-    const struct fault_request *request;
-
-    LOCK_FOR_SCOPE(&fault->request_lock);
-    request = fault_request_by_tag(fault, packet->tag);
-    if (!request || request->region != packet->region)
-        return -EPROTO;
-    *question = *request;
-    return 0;
-}
-
 /* Whether the answer is one to that question. */
 static int check_answer(const struct client_fault *fault, const struct wire_fault_packet *packet,
                         const struct fault_request *question, const struct fault_object **object)
@@ -206,9 +192,9 @@ static int handle_map(struct client_fault *fault, const struct wire_fault_packet
     int ret, result;
 
     LOCK_FOR_SCOPE(&fault->map_lock);
-    ret = take_question(fault, packet, &question);
-    if (!ret)
-        ret = take_object(fault, packet, fd);
+    if (!fault_request_take(fault, packet->tag, &question) || question.region != packet->region)
+        return -EPROTO;
+    ret = take_object(fault, packet, fd);
     if (!ret && !packet->error)
         ret = check_answer(fault, packet, &question, &object);
     if (ret)

@@ -15,7 +15,7 @@ struct fault_request *fault_request_find(struct client_fault *fault, const struc
     for (unsigned i = 0; i < WIRE_FAULTS_MAX; i++) {
         struct fault_request *request = &fault->requests[i];
 
-        if (request->open && request->view == view && request->page == page &&
+        if (request->open && !request->answered && request->view == view && request->page == page &&
             !(access & ~request->access))
             return request;
     }
@@ -53,7 +53,20 @@ struct fault_request *fault_request_by_tag(struct client_fault *fault, uint32_t 
     return request->open && request->tag == tag ? request : NULL;
 }
 
-void fault_request_end(struct client_fault *fault, struct fault_request *request, int result)
+bool fault_request_take(struct client_fault *fault, uint32_t tag, struct fault_request *copy)
+{
+    struct fault_request *request;
+
+    LOCK_FOR_SCOPE(&fault->request_lock);
+    request = fault_request_by_tag(fault, tag);
+    if (!request)
+        return false;
+    request->answered = true;
+    *copy = *request;
+    return true;
+}
+
+static void end_request(struct client_fault *fault, struct fault_request *request, int result)
 {
     struct fault_wait *wait = request->wait;
 
@@ -115,7 +128,7 @@ int fault_request_finish(struct client_fault *fault, const struct fault_request 
     int ret = result ? refuse(fault, request) : 0;
 
     LOCK_FOR_SCOPE(&fault->request_lock);
-    fault_request_end(fault, fault_request_by_tag(fault, request->tag), result);
+    end_request(fault, fault_request_by_tag(fault, request->tag), result);
     wake_left_alone(fault);
     return ret;
 }

@@ -120,10 +120,8 @@ static void refuse_request(struct client_fault *fault, uint32_t tag)
     struct fault_request request;
 
     LOCK_FOR_SCOPE(&fault->map_lock);
-    pthread_mutex_lock(&fault->request_lock);
-    /* The view may have gone just now. */
-    request = *fault_request_by_tag(fault, tag);
-    pthread_mutex_unlock(&fault->request_lock);
+    if (!fault_request_take(fault, tag, &request))
+        return;
     /* If this fails who waits must try again. */
     if (fault_request_finish(fault, &request, -ENOTCONN) && request.view)
         fault_view_wake(fault, request.view, request.view->range);

@@ -87,6 +87,11 @@ static void reply_channel(struct fault_fake *fake, struct request *request)
     int fd = fd_array_take(&request->fds, 0);
 
     CHECK(fd >= 0 && request->fds.count == 1 && !fake->has_channel);
+    if (fake->refuse_channel) {
+        close(fd);
+        reply(fake, request, NULL, 0, fake->refuse_channel);
+        return;
+    }
     fake->channel = fd;
     fake->has_channel = true;
     CHECK(pthread_create(&fake->channel_thread, NULL, channel_run, fake) == 0);
@@ -326,17 +331,19 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 
 void fault_catch_sigbus(void)
 {
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
 
     sigaction(SIGBUS, &action, NULL);
+    sigaction(SIGSEGV, &action, NULL);
 }
 
-bool fault_try_read(const void *address, uint64_t *value)
+/* Another thread maps what is touched, and the kernel lets us wait: the sanitizer can't know. */
+__attribute__((no_sanitize("thread"))) bool fault_try_read(const void *address, uint64_t *value)
 {
     bool done = false;
 
     catching = 1;
-    if (!sigsetjmp(back, 0)) {
+    if (!sigsetjmp(back, 1)) {
         *value = *(const volatile uint64_t *)address;
         done = true;
     }
@@ -344,12 +351,12 @@ bool fault_try_read(const void *address, uint64_t *value)
     return done;
 }
 
-bool fault_try_write(void *address, uint64_t value)
+__attribute__((no_sanitize("thread"))) bool fault_try_write(void *address, uint64_t value)
 {
     bool done = false;
 
     catching = 1;
-    if (!sigsetjmp(back, 0)) {
+    if (!sigsetjmp(back, 1)) {
         __atomic_fetch_add((uint64_t *)address, value, __ATOMIC_RELAXED);
         done = true;
     }

@@ -55,12 +55,14 @@ struct fault_fake {
     int objects[FAULT_OBJECTS];
     uint8_t *memory[FAULT_OBJECTS];
     bool sent[FAULT_OBJECTS];
-    bool extend; /* answers cover the neighbours that continue the page, too */
-    bool mute;   /* FAULTs are kept */
+    atomic_bool extend; /* answers cover the neighbours that continue the page, too */
+    atomic_bool mute;   /* FAULTs are kept */
     bool closed;
+    uint32_t refuse_channel; /* the errno of FAULT_CHANNEL's reply */
     struct wire_fault_packet kept[WIRE_FAULTS_MAX];
     unsigned nkept;
-    uint64_t nfaults, nacks, ninvalidates;
+    atomic_ullong nfaults;
+    uint64_t nacks, ninvalidates;
     /* Not NULL: called with the lock instead of an answer from the table. */
     void (*answer)(struct fault_fake *fake, const struct wire_fault_packet *fault);
     void *opaque;
@@ -94,7 +96,7 @@ void fault_fake_answer(struct fault_fake *fake, const struct wire_fault_packet *
 
 /* ------------------------------------------------------------------ touches that may fail */
 
-/* SIGBUS in these gives false. For the whole process, from fault_catch_sigbus() on. */
+/* SIGBUS and SIGSEGV in these give false. For the whole process, from fault_catch_sigbus() on. */
 void fault_catch_sigbus(void);
 bool fault_try_read(const void *address, uint64_t *value);
 bool fault_try_write(void *address, uint64_t value);
