@@ -140,6 +140,8 @@ enum umdev_bar_flags {
     UMDEV_BAR_READONLY = 1 << 4, /* client writes are refused (EPERM); mappings are read-only */
     /* See struct umdev_msix. */
     UMDEV_BAR_MSIX_MAPPABLE = 1 << 5,
+    /* Pages are mapped as they are touched: see struct umdev_map. */
+    UMDEV_BAR_FAULT = 1 << 6,
 };
 
 /*
@@ -158,6 +160,35 @@ struct umdev_bar {
     (&(const struct umdev_bar){.struct_size = sizeof(struct umdev_bar), __VA_ARGS__})
 
 /*
+ * Regions that fault (UMDEV_BAR_FAULT). What a page of such a region shows is decided when it is
+ * touched: umdev asks the driver's map_request(), which answers with pages of any memory object of
+ * its device. A client that can maps them; for any other the same answer serves each trapped
+ * access. The driver does not know which is which.
+ *
+ * An answer maps [first, last] of the region, both ways around the touched page as far as the
+ * driver likes, to the object's bytes from mem_offset on. It holds until
+ * umdev_region_invalidate(). umdev checks all of it: whole pages, the touched one among them,
+ * inside the region and the object to the last byte, an object of this device or its parent, a
+ * protection that is one. An answer that fails is the driver's mistake: an error in the log, and
+ * EIO for the page. One without the access that is asked for refuses it: EACCES.
+ *
+ * With umdev_region_set_mem() a region that faults has a memory object, of any size it fits into,
+ * without areas. Then *map comes filled in with the 1:1 rule, all of the region; and a driver
+ * without map_request() leaves it at that. A region that faults is whole pages, and has no
+ * registers, no doorbells and no MSI-X table.
+ *
+ * A client that has been given a page of an object has the object: the protection of an answer
+ * binds guests, not a client that means harm. UMDEV_BAR_READONLY binds both, by the region's own
+ * object; answers for such a region must not allow writing.
+ */
+struct umdev_map {
+    struct umdev_mem *mem;
+    uint64_t mem_offset;  /* of `first`; a multiple of 4096 */
+    uint64_t first, last; /* of the region, inclusive */
+    unsigned prot;        /* UMDEV_READ, UMDEV_WRITE, UMDEV_RW */
+};
+
+/*
  * A region beyond those of PCI, for what a client must know this kind of device to use: a firmware
  * table, a host's setting, a side channel. Region UMDEV_NUM_REGIONS + its place in the array; the
  * client finds it by type and subtype (VFIO's TYPE capability). It is no BAR: the guest does not
@@ -168,7 +199,7 @@ struct umdev_extra_region {
     uint32_t type; /* not 0: VFIO_REGION_TYPE_*, or VFIO_REGION_TYPE_PCI_VENDOR_TYPE | vendor ID */
     uint32_t subtype;
     uint64_t size;  /* any; a multiple of 4096 where it can be mapped. 0: set in create() */
-    uint32_t flags; /* UMDEV_BAR_MEMORY, UMDEV_BAR_READONLY */
+    uint32_t flags; /* UMDEV_BAR_MEMORY, UMDEV_BAR_READONLY, UMDEV_BAR_FAULT */
     const struct umdev_regs_desc *regs;
 };
 /* So many regions are all that clients (QEMU) put up with. */
@@ -260,8 +291,8 @@ enum umdev_threads {
 /*
  * The callbacks. A device is created, opened by a client, closed, opened by the next …, removed:
  *
- *     parent_open ( create ( open ( read | write | reset | irqs_changed | dma_unmap )* close )*
- * remove )* parent_close
+ *     parent_open ( create ( open ( read | write | map_request | reset | irqs_changed | dma_unmap
+ * )* close )* remove )* parent_close
  *
  * "close" comes also when the client dies. After close the client's memory and interrupts are gone.
  * A callback that returns an error: −errno; the client gets it where it asked for something.
@@ -340,6 +371,17 @@ struct umdev_driver {
      * one allocated is freed by umdev. NULL: the device has no screen.
      */
     int (*screenshot)(struct umdev_device *dev, struct umdev_picture *picture);
+
+    /*
+     * A page of a region that faults is wanted: `offset` is where it begins, `access` what for
+     * (UMDEV_READ, UMDEV_WRITE or both). What answers it: *map, see struct umdev_map. −errno
+     * refuses: the client's access fails, as a fault that kills or an error reply, and goes on
+     * failing until the page is invalidated; it is counted, logged and shown by `umdev show`.
+     * Comes from a thread of its own, serialised as other callbacks; twice for one page where it
+     * was invalidated meanwhile. Must not call umdev_region_invalidate(). NULL: the 1:1 rule.
+     */
+    int (*map_request)(struct umdev_device *dev, unsigned region, uint64_t offset, unsigned access,
+                       struct umdev_map *map);
 };
 
 /*
@@ -415,9 +457,26 @@ UMDEV_API void umdev_regs_set64(struct umdev_regs *regs, uint32_t offset, uint64
  */
 UMDEV_API int umdev_mem_create(struct umdev_device *dev, const char *name, uint64_t size,
                                struct umdev_mem **mem);
+/*
+ * An object of the parent, that all its devices can have in their regions and answers, and that
+ * stays as it is from client to client. A client that is given it can reach all of it, whatever
+ * its device: it is given only to clients that the operator said to trust (host.h, `umdev run
+ * --trust-client`). Others reach it by trapped accesses, through the pages that their device shows;
+ * their faults for it are refused (EPERM). Not behind a UMDEV_BAR_READONLY region. It goes with the
+ * parent, after parent_close(). ENOMEM, EMFILE; EINVAL for a bad size.
+ */
+UMDEV_API int umdev_parent_mem_create(struct umdev_parent *parent, const char *name, uint64_t size,
+                                      struct umdev_mem **mem);
 /* Its bytes in this process; its size. The client may change them at any moment. */
 UMDEV_API void *umdev_mem_ptr(struct umdev_mem *mem);
 UMDEV_API uint64_t umdev_mem_size(const struct umdev_mem *mem);
+/*
+ * Give pages of an object back to the system. They are gone at once from all who map them, and read
+ * as zeros from then on, here and there; written to, they are new memory. EINVAL: not whole pages,
+ * or outside of the object. EPERM: it is behind a UMDEV_BAR_READONLY region. Others as
+ * fallocate(2).
+ */
+UMDEV_API int umdev_mem_discard(struct umdev_mem *mem, uint64_t offset, uint64_t size);
 
 /*
  * In create() only (EBUSY later): give a BAR another size than described (a power of two; an extra
@@ -438,6 +497,19 @@ UMDEV_API int umdev_region_set_mem(struct umdev_device *dev, unsigned region, st
  * (a new one after umdev_region_set_size()). NULL: none.
  */
 UMDEV_API struct umdev_mem *umdev_region_mem(struct umdev_device *dev, unsigned region);
+
+/*
+ * Take pages of a region that faults back: when it returns no client reaches the old ones through
+ * [first, last] of the region, which is rounded outwards to whole pages; the next touch asks
+ * map_request() again. Also when a page that was refused has become valid. From any thread, also
+ * inside callbacks. May block until the client has done its part, for five seconds at most: then it
+ * is cut off, and the success is that it has gone. Costs nothing for pages that no client was told
+ * of.
+ * EINVAL: no such region, one that does not fault, or a range outside of it. EDEADLK: inside
+ * map_request().
+ */
+UMDEV_API int umdev_region_invalidate(struct umdev_device *dev, unsigned region, uint64_t first,
+                                      uint64_t last);
 
 /* ------------------------------------------------------------------ interrupts */
 

@@ -28,6 +28,12 @@ struct umdev_host_options {
     void *log_opaque;
     enum umdev_log_level log_level; /* lines above it are dropped */
     bool no_sigbus_handler; /* the program has its own and calls umdev_host_sigbus() in it */
+    /*
+     * Clients may be given memory that several devices share (umdev_parent_mem_create()): each can
+     * then read and write what the others have in it, whatever their devices show them. For
+     * clients that belong to one owner.
+     */
+    bool trust_clients;
 };
 
 /*
@@ -141,7 +147,15 @@ struct umdev_host_stats {
     uint64_t dma_bytes_read, dma_bytes_written;   /* by the device in client memory */
     uint64_t interrupts;                          /* signalled to a client */
     uint64_t resets;
-    uint64_t errors; /* requests answered with an error */
+    uint64_t errors;  /* requests answered with an error */
+    uint64_t faults;  /* pages that a client touched, resolved */
+    uint64_t refused; /* … refused; trapped accesses to such pages, too */
+    uint64_t revoked; /* pages taken back from a client */
+    /* The last one that was refused; refusal_errno 0: none was. */
+    uint64_t refusal_errno;
+    uint64_t refusal_region, refusal_offset;
+    uint64_t refusal_access; /* UMDEV_READ, UMDEV_WRITE, UMDEV_RW */
+    uint64_t refusal_age_ms; /* so long ago */
 };
 /* ENODEV: no such device. EINVAL: struct_size is missing. */
 UMDEV_API int umdev_host_get_stats(struct umdev_host *host, const char *uuid,

@@ -101,6 +101,9 @@ static json_t *stats_json(const struct umdev_host_stats *stats)
         {"dma_bytes_written", stats->dma_bytes_written},
         {"interrupts", stats->interrupts},
         {"resets", stats->resets},
+        {"faults", stats->faults},
+        {"refused", stats->refused},
+        {"revoked_pages", stats->revoked},
     };
     json_t *json = json_object();
 
@@ -112,6 +115,20 @@ static json_t *stats_json(const struct umdev_host_stats *stats)
         }
     }
     return json;
+}
+
+/* null: nothing was refused. */
+static json_t *refusal_json(const struct umdev_host_stats *stats)
+{
+    static const char *const access[] = {"", "read", "write", "read and write"};
+    const char *name = strerrorname_np((int)stats->refusal_errno);
+
+    if (!stats->refusal_errno)
+        return json_null();
+    return json_pack("{s:I, s:I, s:s, s:s, s:I}", "region", (json_int_t)stats->refusal_region,
+                     "offset", (json_int_t)stats->refusal_offset, "access",
+                     access[stats->refusal_access & UMDEV_RW], "errno", name ? name : "EIO",
+                     "age_ms", (json_int_t)stats->refusal_age_ms);
 }
 
 static int command_show(struct control_request *request)
@@ -126,7 +143,8 @@ static int command_show(struct control_request *request)
         if (umdev_host_get_stats(request->host, json_string_value(json_object_get(device, "uuid")),
                                  &stats))
             json_array_remove(devices, i); /* it went away meanwhile */
-        else if (json_object_set_new(device, "stats", stats_json(&stats)))
+        else if (json_object_set_new(device, "stats", stats_json(&stats)) ||
+                 json_object_set_new(device, "last_refusal", refusal_json(&stats)))
             ret = error_set(&request->error, ENOMEM, "out of memory");
         else
             i++;

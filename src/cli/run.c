@@ -29,6 +29,7 @@ struct run {
     const char **params;
     size_t nparams;
     unsigned mode;
+    bool trust_clients;
     enum umdev_log_level log_level;
     char temporary[64]; /* the folder of a socket of our own choice, or "" */
     char *chosen_socket, *chosen_control;
@@ -52,6 +53,7 @@ static void run_help(void)
          "                       the socket's path with .control by default\n"
          "  -u, --uuid UUID      name the device; random by default\n"
          "  -m, --mode MODE      the sockets' permissions, octal; 600 by default\n"
+         "      --trust-client   clients may have memory that devices of the parent share\n"
          "  -v, --verbose        log connections; twice: failed requests, too\n"
          "  -q, --quiet          log errors only\n"
          "  -h, --help           show this\n"
@@ -98,15 +100,11 @@ static int run_parse_words(struct run *run, char **words)
 static int run_parse(struct run *run, int argc, char **argv, bool *help)
 {
     static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'},
-        {"run", required_argument, NULL, 'r'},
-        {"uuid", required_argument, NULL, 'u'},
-        {"mode", required_argument, NULL, 'm'},
-        {"control", required_argument, NULL, 'c'},
-        {"verbose", no_argument, NULL, 'v'},
-        {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
+        {"socket", required_argument, NULL, 's'},  {"run", required_argument, NULL, 'r'},
+        {"uuid", required_argument, NULL, 'u'},    {"mode", required_argument, NULL, 'm'},
+        {"control", required_argument, NULL, 'c'}, {"trust-client", no_argument, NULL, 'T'},
+        {"verbose", no_argument, NULL, 'v'},       {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},          {0},
     };
     int option, ret;
 
@@ -130,6 +128,9 @@ static int run_parse(struct run *run, int argc, char **argv, bool *help)
             ret = run_parse_mode(optarg, &run->mode);
             if (ret)
                 return ret;
+            break;
+        case 'T':
+            run->trust_clients = true;
             break;
         case 'v':
             run->log_level = MIN(run->log_level + 1, UMDEV_LOG_DEBUG);
@@ -306,6 +307,7 @@ int cmd_run(int argc, char **argv)
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, &run.old_mask);
     options.log_level = run.log_level;
+    options.trust_clients = run.trust_clients;
     ret = umdev_host_new(&options, &host);
     if (ret)
         return cli_error(COMMAND_NAME, "can't start: %s", strerrordesc_np(-ret));

@@ -73,6 +73,29 @@ static long long count_of(const json_t *stats, const char *name)
     return json_integer_value(json_object_get(stats, name));
 }
 
+/* "BAR4+0x7f3000 write, EFAULT, 12 s ago" */
+static void print_refusal(const json_t *refusal)
+{
+    long long region = json_integer_value(json_object_get(refusal, "region"));
+
+    printf(region < UMDEV_NUM_BARS ? "  last: BAR%lld" : "  last: region %lld", region);
+    printf("+0x%llx %s, %s, %lld s ago", count_of(refusal, "offset"), text_of(refusal, "access"),
+           text_of(refusal, "errno"), count_of(refusal, "age_ms") / 1000);
+}
+
+/* Devices without regions that fault need not know of them. */
+static void print_faults(const json_t *stats, const json_t *refusal)
+{
+    if (!count_of(stats, "faults") && !count_of(stats, "refused"))
+        return;
+    printf("  faults      %lld resolved, %lld pages taken back\n",
+           count_of(stats, "faults"), count_of(stats, "revoked_pages"));
+    printf("  refused     %lld", count_of(stats, "refused"));
+    if (json_is_object(refusal))
+        print_refusal(refusal);
+    putchar('\n');
+}
+
 static void print_device(const json_t *device)
 {
     const json_t *stats = json_object_get(device, "stats");
@@ -92,6 +115,7 @@ static void print_device(const json_t *device)
     printf("  DMA         %lld mappings of %lld bytes; %lld bytes read, %lld written\n",
            count_of(stats, "dma_maps"), count_of(stats, "dma_mapped_bytes"),
            count_of(stats, "dma_bytes_read"), count_of(stats, "dma_bytes_written"));
+    print_faults(stats, json_object_get(device, "last_refusal"));
     printf("  interrupts  %lld\n", count_of(stats, "interrupts"));
     printf("  resets      %lld\n", count_of(stats, "resets"));
 }

@@ -16,6 +16,7 @@ static void device_destroy(struct umdev_device *dev)
         irqs_free(dev->irqs);
     regions_fini(dev);
     mem_list_fini(&dev->mems);
+    faults_fini(&dev->faults);
     dma_queue_fini(&dev->dma);
     pthread_mutex_destroy(&dev->call_lock);
     pthread_mutex_destroy(&dev->state_lock);
@@ -34,11 +35,13 @@ static struct umdev_device *device_alloc(const struct device_setup *setup)
     dev->type_index = setup->type_index;
     dev->parent = setup->parent;
     dev->log = setup->log;
+    dev->parent_mems = setup->parent_mems;
     dev->unmap_timeout_ms = DEVICE_UNMAP_TIMEOUT_MS;
     snprintf(dev->uuid, sizeof(dev->uuid), "%s", setup->uuid);
     pthread_mutex_init(&dev->call_lock, NULL);
     pthread_mutex_init(&dev->state_lock, NULL);
     mem_list_init(&dev->mems);
+    faults_init(&dev->faults);
     dma_queue_init(&dev->dma);
     if (setup->driver->priv_size > 0) {
         dev->priv = calloc(1, setup->driver->priv_size);

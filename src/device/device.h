@@ -5,7 +5,8 @@
  * Data model. A device has UMDEV_NUM_REGIONS regions, six BARs, ROM and VGA (never there), and the
  * config space, and behind them the device-specific ones its driver describes. A region is
  * answered, in this order, by the MSI-X table, the register file, the memory object's areas, the
- * driver. The device owns its memory objects, interrupts and iommu.
+ * driver; one that faults by the pages that its driver chooses. The device owns its memory objects,
+ * interrupts and iommu.
  *
  * Locks. `call_lock` is held around every driver callback of a serialised device and never while
  * anything waits for the client; a parallel device takes it for create, open, close, reset, remove
@@ -24,6 +25,8 @@
 
 #include <umdev/driver.h>
 
+struct mem_list;
+
 /* What a device needs to be born; everything must outlive it. */
 struct device_setup {
     const struct umdev_driver *driver; /* complete: members a short driver lacks are zero */
@@ -32,6 +35,7 @@ struct device_setup {
     struct umdev_parent *parent;
     const char *uuid; /* copied */
     const struct log *log;
+    struct mem_list *parent_mems; /* objects that the parent's devices share; NULL: none */
 };
 
 /* The client's representative, for as long as the device is open. */
@@ -59,6 +63,8 @@ int device_open(struct umdev_device *dev, struct device_client *client);
  * driver's close().
  */
 void device_close(struct umdev_device *dev);
+/* Cut the client off, if there is one. Does not wait. */
+void device_disconnect(struct umdev_device *dev);
 /* Refuse clients from now on and cut off the present one. Does not wait. */
 void device_shutdown(struct umdev_device *dev);
 /* Whether a client is there, or still coming or going: another would get EBUSY. */
@@ -80,6 +86,7 @@ struct device_region_info {
     size_t nareas;
     bool has_msix_table; /* the MSI-X table lies in it */
     bool msix_mappable;  /* and its pages can be mapped like the others */
+    bool faults;         /* pages are mapped as they are touched: device_fault() */
     bool has_type;       /* device-specific: these are for the client to know it by */
     uint32_t type, subtype;
 };
@@ -111,6 +118,64 @@ int device_get_doorbells(const struct umdev_device *dev, unsigned region,
  * EINVAL: no such doorbell. Others: the driver's.
  */
 int device_ring(struct umdev_device *dev, unsigned region, size_t index);
+
+/*
+ * Regions that fault. The client's representative asks for pages and is told what is taken back; it
+ * and no one else gives fds to the client. fault.h has the model.
+ */
+struct device_map {
+    unsigned region;
+    uint64_t first, last; /* of the region, whole pages */
+    uint64_t offset;      /* of `first` in the object */
+    unsigned prot;
+    uint32_t object; /* its id, which is no other object's while the client is there */
+    int fd;          /* the object's; −1: the page is refused */
+};
+
+/* On the stack of whoever takes pages back. */
+struct device_invalidation {
+    struct device_invalidation *next;
+    unsigned region;
+    uint64_t first, last; /* whole pages */
+    /* The mapper's. */
+    struct device_invalidation *next_sent;
+    uint32_t tag;
+    bool done;
+};
+
+struct device_mapper {
+    /*
+     * Under a lock that keeps the order of these two calls: must not block. EAGAIN: there is no
+     * room now. Others: the client is lost.
+     */
+    int (*answer)(struct device_mapper *mapper, void *opaque, const struct device_map *map,
+                  int error);
+    int (*invalidate)(struct device_mapper *mapper, struct device_invalidation *invalidation);
+    /* 0: there may be room. ETIMEDOUT. Others: the client is lost. */
+    int (*wait_room)(struct device_mapper *mapper, uint64_t deadline_ns);
+    /* 0: the client has done it, or is lost. ETIMEDOUT. */
+    int (*wait)(struct device_mapper *mapper, struct device_invalidation *invalidation,
+                uint64_t deadline_ns);
+};
+
+/* While the device is open. EEXIST: it has one. ENOMEM. */
+int device_set_mapper(struct umdev_device *dev, struct device_mapper *mapper);
+/* No calls from now on; waits for those under way, which must not wait for the client any more. */
+void device_unset_mapper(struct umdev_device *dev);
+/* How long the mapper may wait for the client. */
+int device_mapper_timeout_ms(const struct umdev_device *dev);
+
+/*
+ * The client touched the byte at `offset`. Ends in one answer(), with `opaque`: refusals are EINVAL
+ * for what is no page of a region that faults or no access, EPERM for what this client must not
+ * have, EIO for a driver that answers nonsense, EACCES for one that does not allow the access; and
+ * the driver's own. Returns what answer() does. Calls the driver.
+ */
+int device_fault(struct umdev_device *dev, struct device_mapper *mapper, unsigned region,
+                 uint64_t offset, unsigned access, void *opaque);
+
+/* Clients may have objects that other devices have, too. Before there is any. */
+void device_trust_clients(struct umdev_device *dev);
 
 int device_get_irq(const struct umdev_device *dev, unsigned index, struct irqs_info *info);
 /* As irqs_set(), then the driver's irqs_changed(). */
@@ -164,6 +229,22 @@ int device_screenshot(struct umdev_device *dev, struct umdev_picture *picture);
 
 /* For the session's poll, and for the watchdog; see irq.h. */
 struct irqs *device_irqs(struct umdev_device *dev);
+
+/* The last page that was refused. */
+struct device_refusal {
+    unsigned region;
+    uint64_t offset; /* the page's */
+    unsigned access;
+    int error;        /* 0: none was */
+    uint64_t when_ns; /* CLOCK_MONOTONIC */
+};
+struct device_fault_stats {
+    uint64_t resolved; /* faults answered with pages */
+    uint64_t refused;  /* faults and trapped accesses */
+    uint64_t revoked;  /* pages taken back from clients */
+    struct device_refusal last;
+};
+void device_get_fault_stats(struct umdev_device *dev, struct device_fault_stats *stats);
 
 struct device_stats {
     uint64_t traps_read, traps_write, trap_bytes_read, trap_bytes_written;

@@ -18,6 +18,7 @@
 #include "base/range.h"
 #include "device/device.h"
 #include "device/dma_queue.h"
+#include "device/fault.h"
 #include "device/mem.h"
 #include "device/msix_table.h"
 #include "device/pci_config.h"
@@ -53,6 +54,8 @@ struct region {
     bool can_map;
     struct umdev_area *mappable; /* NULL: all of it */
     size_t nmappable;
+
+    uint64_t *told; /* UMDEV_BAR_FAULT: fault.h */
 
     struct device_doorbell *doorbells; /* the hooks', then the list's */
     size_t ndoorbells;
@@ -96,6 +99,8 @@ struct umdev_device {
     struct dma_queue dma;
     int unmap_timeout_ms; /* DEVICE_UNMAP_TIMEOUT_MS, but for tests */
     struct mem_list mems;
+    struct mem_list *parent_mems; /* NULL: none */
+    struct device_faults faults;
 
     pthread_mutex_t call_lock;
     /* What the last write to the config space asked for; guarded by call_lock. */
@@ -136,8 +141,6 @@ static inline int driver_result(int ret)
     return ret > 0 ? -EIO : ret;
 }
 
-/* Cut the client off, if there is one. */
-void device_disconnect(struct umdev_device *dev);
 /* device_reset(), with call_lock held; the config space where the caller has not done it. */
 int device_reset_locked(struct umdev_device *dev, bool reset_config);
 
@@ -145,6 +148,9 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config);
 int device_dma_check(const struct umdev_device *dev);
 /* After every use of client memory: a client that took some of it away has to go, once. */
 void device_dma_check_lost(struct umdev_device *dev);
+
+/* Whether the object is the device's, or its parent's. */
+bool device_has_mem(const struct umdev_device *dev, const struct umdev_mem *mem);
 
 /* region_setup.c: from the description, before create(); and what is only known after it. */
 int regions_setup(struct umdev_device *dev, struct umdev_error *error);

@@ -87,7 +87,16 @@ void mem_list_init(struct mem_list *list)
 {
     pthread_mutex_init(&list->mutex, NULL);
     list->first = NULL;
+    list->last_id = 0;
     list->sealed = false;
+    list->shared = false;
+}
+
+void mem_list_init_shared(struct mem_list *list)
+{
+    mem_list_init(list);
+    list->sealed = true;
+    list->shared = true;
 }
 
 void mem_list_fini(struct mem_list *list)
@@ -116,6 +125,8 @@ int mem_list_add(struct mem_list *list, const char *name, uint64_t size, struct 
             return ret;
         }
     }
+    mem->list = list;
+    mem->id = ++list->last_id | (list->shared ? MEM_ID_SHARED : 0);
     mem->next = list->first;
     list->first = mem;
     *mem_out = mem;
@@ -220,4 +231,18 @@ void *umdev_mem_ptr(struct umdev_mem *mem)
 uint64_t umdev_mem_size(const struct umdev_mem *mem)
 {
     return mem->size;
+}
+
+int umdev_mem_discard(struct umdev_mem *mem, uint64_t offset, uint64_t size)
+{
+    /* Against the change of its file. */
+    LOCK_FOR_SCOPE(&mem->list->mutex);
+
+    if (size == 0 || !is_aligned(offset, PAGE_SIZE_4K) || !is_aligned(size, PAGE_SIZE_4K) ||
+        !span_fits(offset, size, mem->size))
+        return -EINVAL;
+    if (fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) <
+        0)
+        return -errno;
+    return 0;
 }

@@ -14,7 +14,8 @@ static int bar_take(struct umdev_device *dev, unsigned index, const struct umdev
                     struct umdev_error *error)
 {
     const uint32_t known = UMDEV_BAR_IO | UMDEV_BAR_64BIT | UMDEV_BAR_PREFETCH | UMDEV_BAR_MEMORY |
-                           UMDEV_BAR_READONLY | UMDEV_BAR_MSIX_MAPPABLE;
+                           UMDEV_BAR_READONLY | UMDEV_BAR_MSIX_MAPPABLE | UMDEV_BAR_FAULT;
+    const uint32_t no_fault = UMDEV_BAR_IO | UMDEV_BAR_MEMORY | UMDEV_BAR_MSIX_MAPPABLE;
     struct region *region = &dev->regions[index];
     struct umdev_bar bar = {0};
 
@@ -31,6 +32,11 @@ static int bar_take(struct umdev_device *dev, unsigned index, const struct umdev
     if (bar.flags & UMDEV_BAR_MEMORY && (bar.flags & UMDEV_BAR_IO || bar.regs))
         return error_set(error, EINVAL, "BAR%u: plain memory can be neither port I/O nor registers",
                          index);
+    if (bar.flags & UMDEV_BAR_FAULT && (bar.flags & no_fault || bar.regs))
+        return error_set(error, EINVAL,
+                         "BAR%u: one that faults can be neither port I/O, plain memory nor "
+                         "registers",
+                         index);
     region->described = true;
     region->size = bar.size;
     region->flags = bar.flags;
@@ -41,7 +47,7 @@ static int bar_take(struct umdev_device *dev, unsigned index, const struct umdev
 static int extra_take(struct umdev_device *dev, unsigned index,
                       const struct umdev_extra_region *extra, struct umdev_error *error)
 {
-    const uint32_t known = UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY;
+    const uint32_t known = UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY | UMDEV_BAR_FAULT;
     struct region *region = &dev->regions[index];
 
     if (extra->type == 0)
@@ -50,10 +56,14 @@ static int extra_take(struct umdev_device *dev, unsigned index,
     if (extra->flags & ~known)
         return error_set(error, EINVAL,
                          "region %u: flags 0x%" PRIx32 " are not for it: it can be plain memory "
-                         "and read-only",
+                         "or fault, and be read-only",
                          index, extra->flags & ~known);
     if (extra->flags & UMDEV_BAR_MEMORY && extra->regs)
         return error_set(error, EINVAL, "region %u: plain memory can't be registers", index);
+    if (extra->flags & UMDEV_BAR_FAULT && (extra->flags & UMDEV_BAR_MEMORY || extra->regs))
+        return error_set(error, EINVAL,
+                         "region %u: one that faults can be neither plain memory nor registers",
+                         index);
     region->described = true;
     region->has_type = true;
     region->type = extra->type;

@@ -3,8 +3,9 @@
  * Trapped accesses: who answers which bytes, and passing them on.
  *
  * An access is cut into pieces that one and the same answers: the MSI-X table, the pending bits,
- * the register file, the memory object, the driver. Nothing here allocates; a serialised device
- * holds call_lock over all pieces of an access, so that they are one to the driver.
+ * the register file, the pages that a fault would map, the memory object, the driver. Nothing here
+ * allocates; a serialised device holds call_lock over all pieces of an access, so that they are one
+ * to the driver.
  */
 #include "device/bytes.h"
 #include "device/device_priv.h"
@@ -14,6 +15,7 @@ enum answerer {
     ANSWER_MSIX_TABLE,
     ANSWER_MSIX_PBA,
     ANSWER_REGS,
+    ANSWER_FAULT,
     ANSWER_MEM,
     ANSWER_DRIVER,
     ANSWER_NOBODY, /* reserved: reads as zeros, writes are dropped */
@@ -77,6 +79,8 @@ static struct piece region_piece(const struct umdev_device *dev, unsigned index,
     }
     if (region->file.regs)
         answerer = ANSWER_REGS;
+    else if (region->flags & UMDEV_BAR_FAULT)
+        answerer = ANSWER_FAULT;
     else if (region_mem_reached(region, offset, &end))
         answerer = ANSWER_MEM;
     else if (region->made)
@@ -102,6 +106,8 @@ static int piece_read(struct umdev_device *dev, unsigned index, enum answerer an
     case ANSWER_REGS:
         regs_file_read(&region->file, dev, offset, buf, len);
         return 0;
+    case ANSWER_FAULT:
+        return fault_read(dev, index, offset, buf, len);
     case ANSWER_MEM:
         bytes_load(buf, region->mem->bytes + region->mem_offset + offset, len);
         return 0;
@@ -132,6 +138,8 @@ static int piece_write(struct umdev_device *dev, unsigned index, enum answerer a
     case ANSWER_REGS:
         regs_file_write(&region->file, dev, offset, buf, len);
         return 0;
+    case ANSWER_FAULT:
+        return fault_write(dev, index, offset, buf, len);
     case ANSWER_MEM:
         bytes_store(region->mem->bytes + region->mem_offset + offset, buf, len);
         return 0;

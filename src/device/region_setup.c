@@ -94,6 +94,7 @@ void regions_fini(struct umdev_device *dev)
         free(dev->regions[i].backed);
         free(dev->regions[i].mappable);
         free(dev->regions[i].doorbells);
+        free(dev->regions[i].told);
     }
     free(dev->regions);
 }
@@ -178,6 +179,12 @@ int umdev_region_set_size(struct umdev_device *dev, unsigned index, uint64_t siz
     return 0;
 }
 
+bool device_has_mem(const struct umdev_device *dev, const struct umdev_mem *mem)
+{
+    return mem_list_has((struct mem_list *)&dev->mems, mem) ||
+           (dev->parent_mems && mem_list_has(dev->parent_mems, mem));
+}
+
 int umdev_region_set_mem(struct umdev_device *dev, unsigned index, struct umdev_mem *mem,
                          uint64_t mem_offset, const struct umdev_area *areas, size_t nareas)
 {
@@ -190,7 +197,7 @@ int umdev_region_set_mem(struct umdev_device *dev, unsigned index, struct umdev_
         return -EINVAL;
     region = &dev->regions[index];
     /* Another device's object would let this client reach that device's pages. */
-    if (region->file.regs || !mem_list_has(&dev->mems, mem))
+    if (region->file.regs || !device_has_mem(dev, mem))
         return -EINVAL;
     if (!is_aligned(mem_offset, PAGE_SIZE_4K) || (nareas > 0 && !areas) ||
         !region_mem_fits(mem, mem_offset, region->size, areas, nareas))
@@ -239,6 +246,8 @@ static int region_check(const struct umdev_device *dev, unsigned index, struct u
     if (region->size == 0)
         return error_set(error, EINVAL, "%s: it has no size: describe one or set it in create()",
                          name);
+    if (region->flags & UMDEV_BAR_FAULT)
+        return fault_region_check(dev, index, error);
     if (!region_is_answered(dev, index))
         return error_set(error, EINVAL,
                          "%s: nobody answers for it: give it registers, memory, or the driver a "
@@ -259,9 +268,15 @@ static int regions_set_read_only(struct umdev_device *dev, struct umdev_error *e
 {
     char name[REGION_NAME_SIZE];
 
-    for (unsigned i = 0; i < dev->nregions; i++)
-        if (dev->regions[i].mem && dev->regions[i].flags & UMDEV_BAR_READONLY)
-            dev->regions[i].mem->read_only = true;
+    for (unsigned i = 0; i < dev->nregions; i++) {
+        if (!dev->regions[i].mem || !(dev->regions[i].flags & UMDEV_BAR_READONLY))
+            continue;
+        region_name(i, name);
+        if (dev->regions[i].mem->list->shared)
+            return error_set(error, EINVAL,
+                             "%s: a read-only region needs memory of the device's own", name);
+        dev->regions[i].mem->read_only = true;
+    }
     for (unsigned i = 0; i < dev->nregions; i++) {
         if (!dev->regions[i].mem || !dev->regions[i].mem->read_only ||
             dev->regions[i].flags & UMDEV_BAR_READONLY)
@@ -313,6 +328,8 @@ static int region_set_mappable(struct umdev_device *dev, unsigned index, struct 
     const struct umdev_area *from = region->nbacked ? region->backed : &whole;
     size_t count = region->nbacked ? region->nbacked : 1;
 
+    if (region->flags & UMDEV_BAR_FAULT)
+        return 0;
     /* The rest of a last page that is the region's in part would go with it. */
     if (!region->mem || (!region->nbacked && !is_aligned(region->size, PAGE_SIZE_4K)))
         return 0;
@@ -380,7 +397,8 @@ int device_get_region(const struct umdev_device *dev, unsigned index,
         info->flags |= VFIO_REGION_INFO_FLAG_WRITE;
     info->has_msix_table = dev->msix.vectors && dev->msix.bar == index;
     info->msix_mappable = region->flags & UMDEV_BAR_MSIX_MAPPABLE;
-    if (region->can_map) {
+    info->faults = fault_region_is_offered(dev, index);
+    if (region->can_map && !mem_is_kept(dev, region->mem)) {
         info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
         info->fd = region->mem->fd;
         atomic_store(&region->mem->given, true);

@@ -43,6 +43,7 @@ int umdev_host_new(const struct umdev_host_options *options, struct umdev_host *
     if (!host)
         return -ENOMEM;
     host->log = (struct log){chosen.log, chosen.log_opaque, chosen.log_level};
+    host->trust_clients = chosen.trust_clients;
     owner.opaque = host;
     ret = mdev_registry_new(&host->log, &owner, &host->registry);
     if (ret)

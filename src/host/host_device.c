@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/range.h"
 #include "base/socket.h"
 #include "host/host_priv.h"
@@ -18,6 +19,8 @@ int host_device_attach(void *opaque, struct mdev_device *entry, void **attached)
         return -ENOMEM;
     hd->host = opaque;
     hd->entry = entry;
+    if (hd->host->trust_clients)
+        device_trust_clients(mdev_umdev(entry));
     *attached = hd;
     return 0;
 }
@@ -227,6 +230,23 @@ int umdev_host_serve_fd(struct umdev_host *host, const char *uuid, int fd)
 
 /* ------------------------------------------------------------------ what is there */
 
+static void fill_fault_stats(struct umdev_device *dev, struct umdev_host_stats *stats)
+{
+    struct device_fault_stats now;
+
+    device_get_fault_stats(dev, &now);
+    stats->faults = now.resolved;
+    stats->refused = now.refused;
+    stats->revoked = now.revoked;
+    if (!now.last.error)
+        return;
+    stats->refusal_errno = (uint64_t)now.last.error;
+    stats->refusal_region = now.last.region;
+    stats->refusal_offset = now.last.offset;
+    stats->refusal_access = now.last.access;
+    stats->refusal_age_ms = (clock_now_ns() - now.last.when_ns) / 1000000;
+}
+
 int umdev_host_get_stats(struct umdev_host *host, const char *uuid, struct umdev_host_stats *stats)
 {
     struct mdev_device *entry = NULL;
@@ -258,6 +278,7 @@ int umdev_host_get_stats(struct umdev_host *host, const char *uuid, struct umdev
         .resets = now.resets,
         .errors = now.errors,
     };
+    fill_fault_stats(mdev_umdev(entry), &all);
     mdev_put(entry);
     memcpy(stats, &all, MIN(size, sizeof(all)));
     return 0;

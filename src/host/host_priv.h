@@ -26,6 +26,7 @@ struct umdev_host {
     struct log log;
     struct mdev_registry *registry;
     struct server *server;
+    bool trust_clients; /* fixed */
     pthread_mutex_t lock;
 };
 

@@ -165,6 +165,7 @@ static int make_device(const struct create *create)
         .parent = entry->parent,
         .uuid = entry->uuid,
         .log = create->registry->log,
+        .parent_mems = &entry->parent->mems,
     };
     struct umdev_error why = {""};
     int ret = device_new(&setup, &entry->dev, &why);

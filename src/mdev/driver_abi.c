@@ -14,7 +14,7 @@
 #define MEMBER_END(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 #define NO_PADDING(type, last)                                                                     \
     _Static_assert(sizeof(type) == MEMBER_END(type, last), #type " ends in padding")
-NO_PADDING(struct umdev_driver, screenshot);
+NO_PADDING(struct umdev_driver, map_request);
 NO_PADDING(struct umdev_type, data);
 NO_PADDING(struct umdev_param, max);
 NO_PADDING(struct umdev_pci, extra_size);

@@ -22,6 +22,7 @@ static void free_parent(struct umdev_parent *parent)
     }
     free(parent->types);
     free(parent->priv);
+    mem_list_fini(&parent->mems);
     params_free(parent->params);
     driver_release(parent->adopted);
     free(parent->name);
@@ -146,6 +147,7 @@ int mdev_parent_add(struct mdev_registry *registry, const struct umdev_driver *d
     parent->registry = registry;
     parent->release = release;
     parent->opaque = opaque;
+    mem_list_init_shared(&parent->mems);
     ret = prepare_parent(parent, driver, params, nparams, error);
     if (!ret)
         ret = list_parent(parent, name, error);
@@ -244,6 +246,12 @@ void *umdev_parent_priv(struct umdev_parent *parent)
 const char *umdev_parent_name(const struct umdev_parent *parent)
 {
     return parent->name;
+}
+
+int umdev_parent_mem_create(struct umdev_parent *parent, const char *name, uint64_t size,
+                            struct umdev_mem **mem)
+{
+    return mem_list_add(&parent->mems, name, size, mem);
 }
 
 void umdev_parent_log(struct umdev_parent *parent, enum umdev_log_level level, const char *format,

@@ -7,6 +7,7 @@
 #ifndef MDEV_REGISTRY_H
 #define MDEV_REGISTRY_H
 
+#include "device/mem.h"
 #include "mdev/driver_abi.h"
 #include "mdev/mdev.h"
 #include "mdev/params.h"
@@ -42,6 +43,7 @@ struct umdev_parent {
     const struct umdev_driver *driver; /* adopted's */
     struct params *params;
     void *priv;
+    struct mem_list mems; /* that its devices share */
     void (*release)(void *opaque);
     void *opaque;
 

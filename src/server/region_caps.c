@@ -27,6 +27,8 @@ size_t region_caps_size(const struct device_region_info *info)
         size += sizeof(struct wire_cap_type);
     if (info->msix_mappable)
         size += sizeof(struct wire_cap_header);
+    if (info->faults)
+        size += sizeof(struct wire_cap_umdev_fault);
     return size;
 }
 
@@ -62,6 +64,14 @@ static void put_type(struct chain *chain, const struct device_region_info *info)
     cap->subtype = info->subtype;
 }
 
+static void put_fault(struct chain *chain)
+{
+    struct wire_cap_umdev_fault *cap = chain_add(chain, WIRE_CAP_UMDEV_FAULT, sizeof(*cap));
+
+    cap->flags = 0;
+    cap->reserved = 0;
+}
+
 void region_caps_put(uint8_t *body, size_t offset, const struct device_region_info *info)
 {
     struct chain chain = {.body = body, .next = offset};
@@ -72,4 +82,6 @@ void region_caps_put(uint8_t *body, size_t offset, const struct device_region_in
         put_type(&chain, info);
     if (info->msix_mappable)
         chain_add(&chain, WIRE_CAP_MSIX_MAPPABLE, sizeof(struct wire_cap_header));
+    if (info->faults)
+        put_fault(&chain);
 }

@@ -104,6 +104,7 @@ static int request_get_region_info(struct request *request)
     ret = device_get_region(request->session->dev, wire.index, &info);
     if (ret)
         return ret;
+    info.faults = info.faults && request->session->faults;
     full = sizeof(wire) + region_caps_size(&info);
     if (full > WIRE_MAX_DATA)
         return -E2BIG;
@@ -327,6 +328,8 @@ int session_request(struct session *session, const struct wire_message *message,
 
     if (command == WIRE_VERSION)
         return -EINVAL;
+    if (command == WIRE_UMDEV_FAULT_CHANNEL)
+        return session_fault_channel(session, message, reply);
     if (command >= ARRAY_SIZE(commands) || !commands[command].handle)
         return -ENOSYS;
     if (message->body_size < commands[command].body ||

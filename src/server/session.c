@@ -20,7 +20,11 @@ static void session_disconnect(struct device_client *client)
 {
     struct session *session = (struct session *)((char *)client - offsetof(struct session, client));
 
+    struct fault_channel *channel = atomic_load(&session->fault_channel);
+
     shutdown(session->sock, SHUT_RDWR);
+    if (channel)
+        fault_channel_end(channel);
 }
 
 static void session_client_dma_wanted(struct device_client *client)
@@ -58,6 +62,7 @@ void session_fini(struct session *session)
         wire_stream_shutdown(&session->stream);
     wire_stream_fini(&session->stream);
     doorbells_fini(&session->doorbells);
+    fault_channel_free(atomic_load(&session->fault_channel));
     munmap(session->reply, WIRE_MAX_MESSAGE);
     session_dma_fini(session);
     if (session->sock >= 0)
@@ -97,6 +102,7 @@ static int version_agree(struct wire_version *version)
     version->max_dma_maps = IOMMU_MAX_MAPPINGS;
     version->pgsizes = PAGE_SIZE_4K;
     version->write_multiple = true;
+    version->umdev_fault = MIN(version->umdev_fault, WIRE_UMDEV_FAULT_VERSION);
     return 0;
 }
 
@@ -134,6 +140,7 @@ static int version_receive(struct session *session, struct wire_header *request,
         /* A request without JSON text gets an answer without. */
         reply->size = MIN((size_t)ret, message.body_size);
     }
+    session->faults = answer.offered & WIRE_CAPABILITY_UMDEV_FAULT;
     return 0;
 }
 
@@ -279,10 +286,18 @@ static int session_answer(struct session *session, const struct wire_message *me
     return ret ? ret : 1;
 }
 
+/* The device's calls into the channel end before the device closes. */
+static int session_stop_faults(struct session *session)
+{
+    struct fault_channel *channel = atomic_load(&session->fault_channel);
+
+    return channel ? fault_channel_stop(channel) : 0;
+}
+
 int session_serve(struct session *session)
 {
     struct wire_message message;
-    int ret;
+    int ret, fault_ret;
 
     do {
         ret = session_wait(session);
@@ -296,6 +311,7 @@ int session_serve(struct session *session)
         else if (ret == -ETIMEDOUT)
             ret = 1; /* half a message: go and see whether an answer is overdue */
     } while (ret > 0);
+    fault_ret = session_stop_faults(session);
     /* A client that leaves in the middle of something has left all the same. */
-    return ret == -ECONNRESET || ret == -EPIPE ? 0 : ret;
+    return ret == 0 || ret == -ECONNRESET || ret == -EPIPE ? fault_ret : ret;
 }

@@ -3,8 +3,9 @@
  * A session: one client on one device, served by one thread.
  *
  * The thread owns everything here but `client`, whose functions any thread may call while the
- * device is open: disconnect shuts the socket down, which wakes the thread wherever it waits. The
- * socket is closed only after device_close(), when nobody can call them any more.
+ * device is open: disconnect shuts the socket down, which wakes the thread wherever it waits, and
+ * ends the fault channel, for which other threads wait. The socket is closed only after
+ * device_close(), when nobody can call them any more.
  *
  * Waiting. A session without doorbells waits in the read of its socket. One that has handed some
  * out polls before each read, and hears what rang
@@ -19,6 +20,7 @@
 #include "device/device.h"
 #include "server/dma_messages.h"
 #include "server/doorbells.h"
+#include "server/fault_channel.h"
 #include "server/server.h"
 #include "wire/stream.h"
 #include "wire/version.h"
@@ -37,7 +39,10 @@ struct session {
     struct session_dma dma;
     struct doorbells doorbells;
     uint64_t doorbells_due; /* where in the stream one was noticed to ring; 0: none was */
-    char name[64];          /* for log lines */
+    bool faults;            /* VERSION named the fault channel, both ways */
+    /* NULL: none. Stays until the session is freed. */
+    struct fault_channel *_Atomic fault_channel;
+    char name[64]; /* for log lines */
 };
 
 /* A reply under construction: the body begins behind the header. DMA requests use the same bytes,
@@ -65,6 +70,10 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
  * socket failed.
  */
 int session_serve(struct session *session);
+
+/* FAULT_CHANNEL. fault_requests.c. */
+int session_fault_channel(struct session *session, const struct wire_message *message,
+                          struct session_reply *reply);
 
 /*
  * Answer one request: fills in `reply`; −errno becomes an error reply. requests.c.

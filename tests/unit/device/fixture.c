@@ -11,14 +11,14 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-static void fixture_disconnect(struct device_client *client)
+void fixture_disconnect(struct device_client *client)
 {
     struct fixture *fixture = (struct fixture *)(void *)client;
 
     atomic_fetch_add(&fixture->disconnects, 1);
 }
 
-static void fixture_log(void *opaque, enum umdev_log_level level, const char *line)
+void fixture_log(void *opaque, enum umdev_log_level level, const char *line)
 {
     struct fixture *fixture = opaque;
 

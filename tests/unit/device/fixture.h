@@ -32,6 +32,10 @@ struct fixture {
     struct umdev_device *dev;
 };
 
+/* What the fixture's client and log call. */
+void fixture_disconnect(struct device_client *client);
+void fixture_log(void *opaque, enum umdev_log_level level, const char *line);
+
 /* Whether device_new() refuses; fixture->error says why. */
 int fixture_try(struct fixture *fixture, const struct umdev_driver *driver, void *context);
 /* A device, closed. */
