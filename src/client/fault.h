@@ -203,7 +203,7 @@ uint64_t fault_request_deadline(const struct client_fault *fault);
 
 /* Neither blocks; a server that has not read so much has failed, and is shut out. */
 void fault_channel_ask(struct client_fault *fault, const struct fault_request *request);
-void fault_channel_ack(struct client_fault *fault, uint32_t tag, unsigned region);
+void fault_channel_ack(struct client_fault *fault, uint32_t tag);
 /* Receive and obey until the channel ends. Why it did: 0 (the server closed it) or −errno. */
 int fault_channel_run(struct client_fault *fault);
 void fault_objects_free(struct client_fault *fault);

@@ -45,9 +45,9 @@ void fault_channel_ask(struct client_fault *fault, const struct fault_request *r
     send_packet(fault, &packet);
 }
 
-void fault_channel_ack(struct client_fault *fault, uint32_t tag, unsigned region)
+void fault_channel_ack(struct client_fault *fault, uint32_t tag)
 {
-    struct wire_fault_packet packet = {.type = WIRE_FAULT_ACK, .tag = tag, .region = region};
+    struct wire_fault_packet packet = {.type = WIRE_FAULT_ACK, .tag = tag};
 
     send_packet(fault, &packet);
 }
@@ -225,7 +225,7 @@ static int handle_invalidate(struct client_fault *fault, const struct wire_fault
     if (ret)
         return ret;
     fault->stats.invalidated++;
-    fault_channel_ack(fault, packet->tag, packet->region);
+    fault_channel_ack(fault, packet->tag);
     return 0;
 }
 

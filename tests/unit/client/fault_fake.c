@@ -176,7 +176,16 @@ void fault_fake_answer(struct fault_fake *fake, const struct wire_fault_packet *
 
 static void handle_fault(struct fault_fake *fake, const struct wire_fault_packet *fault)
 {
-    CHECK(fault->region == FAULT_REGION && fault->first / FAULT_PAGE < fake->npages);
+    struct wire_fault_packet expected = {
+        .type = WIRE_FAULT_FAULT,
+        .tag = fault->tag,
+        .region = FAULT_REGION,
+        .first = fault->first,
+        .prot = fault->prot,
+    };
+
+    CHECK(memcmp(fault, &expected, sizeof(expected)) == 0);
+    CHECK(fault->first / FAULT_PAGE < fake->npages && fault->prot >= 1 && fault->prot <= 3);
     fake->nfaults++;
     if (fake->mute) {
         CHECK(fake->nkept < WIRE_FAULTS_MAX);
@@ -198,7 +207,10 @@ static void *channel_run(void *opaque)
         if (packet.type == WIRE_FAULT_FAULT) {
             handle_fault(fake, &packet);
         } else {
-            CHECK(packet.type == WIRE_FAULT_ACK && packet.tag == ++fake->nacks);
+            struct wire_fault_packet expected = {.type = WIRE_FAULT_ACK};
+
+            expected.tag = (uint32_t)++fake->nacks;
+            CHECK(memcmp(&packet, &expected, sizeof(expected)) == 0);
         }
         pthread_cond_broadcast(&fake->changed);
     }
