@@ -26,6 +26,21 @@ struct umdev_client;
 struct umdev_connect_options {
     size_t struct_size; /* sizeof(struct umdev_connect_options) */
     int timeout_ms;     /* for the connection and each call; 0: 5000; negative: for ever */
+
+    /* Where the library's few log lines go (no newline at their end); NULL: standard error. */
+    void (*log)(void *opaque, enum umdev_log_level level, const char *line);
+    void *log_opaque;
+
+    /* Fault-mapped regions, see umdev_client_map_region(). */
+    bool no_fault;         /* don't offer them to the server */
+    int fault_timeout_ms;  /* for the answer to a touch; 0: for ever */
+    size_t max_fault_maps; /* separate mappings at a time; 0: 16384 */
+    /*
+     * The server of a client with such a region is gone, for the reason −errno. Called once, from a
+     * thread of the library, and never for umdev_client_close(); it must not call the client.
+     */
+    void (*lost)(void *opaque, int cause);
+    void *lost_opaque;
 };
 
 /*
@@ -42,8 +57,8 @@ UMDEV_API int umdev_connect_fd(int fd, const struct umdev_connect_options *optio
 /*
  * Disconnect and free. Unmaps what umdev_client_map_region() mapped and closes the eventfds of
  * umdev_client_irq_eventfd() and umdev_client_get_io_fds(). NULL is ignored. No other call may be
- * under way. After fork() the child can do nothing else with a client; the parent's connection goes
- * on.
+ * under way; a thread that waits for a page then gets SIGBUS or SIGSEGV. After fork() the child can
+ * do nothing else with a client; the parent's connection goes on.
  */
 UMDEV_API void umdev_client_close(struct umdev_client *client);
 /* Whether the connection was still usable at the last call. Never blocks. */
@@ -79,6 +94,8 @@ enum {
     UMDEV_REGION_WRITE = 1 << 1,
     UMDEV_REGION_MMAP = 1 << 2,
     UMDEV_REGION_CAPS = 1 << 3,
+    /* The library's own: mapped page by page, without MMAP and fd. */
+    UMDEV_REGION_FAULT_MAPPED = 1 << 30,
 };
 struct umdev_region_info {
     uint32_t index;
@@ -186,8 +203,64 @@ static inline int umdev_client_write64(struct umdev_client *client, unsigned reg
  */
 UMDEV_API void *umdev_client_map_region(struct umdev_client *client, unsigned region,
                                         uint64_t offset, size_t len);
-/* Undo one umdev_client_map_region(). EINVAL: not one of them. */
+/*
+ * A region with UMDEV_REGION_FAULT_MAPPED is mapped the same way, any pages inside it, but is empty
+ * at first: the first touch of a page asks the server which page of which memory belongs there, and
+ * waits for it. The server may take pages back at any time; then the next touch asks again.
+ * Touches are those of this process's instructions, of system calls that are given the addresses,
+ * and of KVM guests whose memory slot it is. Both reading and writing are possible at first; a
+ * page that the server gives for reading asks again when it is written.
+ *
+ * SIGBUS (BUS_ADRERR) in a touch: the server refused the page, or there is no memory for it here,
+ * or the server is gone and the page had not been mapped before. A system call fails with EFAULT or
+ * EHWPOISON, KVM_RUN so or with SIGBUS. Where a write to a page for reading is refused, reading
+ * raises SIGBUS, too. A page stays so until the server invalidates it. Nothing reads as zeros that
+ * is not zero.
+ *
+ * A touch waits as long as the connection lasts: a server may take its time, and one that dies ends
+ * it. With fault_timeout_ms an answer that takes longer ends the connection. When it is over, what
+ * is mapped stays and can be used; umdev_connect_options.lost tells.
+ *
+ * The first such mapping starts two threads of the library, which live until the client is closed
+ * and have signals blocked. Each piece of the region that is mapped and does not continue its
+ * neighbour in the server's memory is a mapping of this process, and so is the gap behind it: the
+ * kernel allows 65,530 (vm.max_map_count), the library max_fault_maps such pieces a client. Beyond,
+ * the oldest goes and is asked for again when it is touched. A child after fork() does not have the
+ * addresses: SIGSEGV. The program must not change the mapping: no mprotect, madvise, mremap.
+ *
+ * Errors as above, and: EAGAIN, EMFILE (no thread, no fd), ENOSYS and others of the server's.
+ * Where this process may not use userfaultfd(2), or the kernel lacks something (6.1 has all), no
+ * region has the flag: umdev_client_read() and umdev_client_write() reach it, and one log line at
+ * connect says so.
+ */
+
+/*
+ * Undo one umdev_client_map_region(). EINVAL: not one of them. Who waits for a page of it touches
+ * unmapped memory.
+ */
 UMDEV_API int umdev_client_unmap_region(struct umdev_client *client, void *ptr);
+/*
+ * Ask for the pages of a fault-mapped region that are mapped in this process and not there yet,
+ * `size` bytes from `offset`, for `access` (UMDEV_READ, UMDEV_WRITE, or both), and wait for them;
+ * nobody's touch has to wait then. Ends at the first page that is refused, with the server's
+ * −errno; such a page is not made to raise SIGBUS. EINVAL: arguments, or nothing of the range is
+ * mapped. ETIMEDOUT: the connection's timeout is over, but the connection is not.
+ */
+UMDEV_API int umdev_client_prefault(struct umdev_client *client, unsigned region, uint64_t offset,
+                                    uint64_t size, unsigned access);
+
+/* What became of the fault-mapped regions of a client. Counts since connect. */
+struct umdev_client_fault_stats {
+    bool negotiated;      /* the server has such regions */
+    bool lost;            /* and is gone */
+    uint64_t faults;      /* touches that had to wait; several of one page at a time are one */
+    uint64_t refused;     /* pages that were made to raise SIGBUS */
+    uint64_t invalidated; /* messages of the server that took pages back */
+    uint64_t evicted;     /* mappings that went because there were too many */
+    uint64_t maps;        /* mappings there are now */
+};
+UMDEV_API void umdev_client_get_fault_stats(struct umdev_client *client,
+                                            struct umdev_client_fault_stats *stats);
 
 /* ------------------------------------------------------------------ memory and interrupts */
 

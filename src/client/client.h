@@ -7,7 +7,7 @@
  * reply to the call it answers, and goes on until its own is answered; then it wakes another waiter
  * to take its place. There is no thread of the client's own, so a lone caller pays for one send and
  * one receive, and nothing is allocated. Only a client with memory without a file (memory.h) has
- * one, which then is the receiver for good.
+ * one, which then is the receiver for good. (Those of fault.h never receive here.)
  *
  * Invariants. `pending` holds exactly the calls whose request may have been sent and which have no
  * result yet; their ids differ. Only the thread that set `receiving` touches `stream`. Once `over`
@@ -26,6 +26,7 @@
 #ifndef CLIENT_CLIENT_H
 #define CLIENT_CLIENT_H
 
+#include "base/log.h"
 #include "client/memory.h"
 #include "wire/stream.h"
 
@@ -42,6 +43,7 @@ struct client_call;
 struct client_region;
 struct client_io_fds;
 struct client_mapping;
+struct client_fault;
 struct client_irq;
 
 struct umdev_client {
@@ -49,6 +51,7 @@ struct umdev_client {
     int timeout_ms; /* < 0: for ever */
     int slice_ms;   /* the socket's own timeouts */
     struct umdev_client_limits limits;
+    struct log log;
     atomic_bool over;
 
     pthread_mutex_t send_lock; /* one message goes out at a time */
@@ -71,6 +74,15 @@ struct umdev_client {
     struct client_irq *irqs;
 
     struct client_memory memory;
+
+    /* Fault-mapped regions. What comes of options never changes. */
+    bool offer_fault, fault_negotiated;
+    int fault_timeout_ms;
+    size_t max_fault_maps;
+    void (*lost)(void *opaque, int cause);
+    void *lost_opaque;
+    bool no_poison;                       /* for tests: as on kernels without UFFDIO_POISON */
+    _Atomic(struct client_fault *) fault; /* made under device_lock, at first use */
 };
 
 struct client_call {

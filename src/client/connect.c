@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/range.h"
 #include "client/client.h"
+#include "client/fault.h"
 #include "wire/version.h"
 
 #include <errno.h>
@@ -37,33 +38,52 @@ static int set_timeout(struct umdev_client *client, int timeout_ms)
     return 0;
 }
 
-/* Options of a newer caller may be longer than ours; of an older one there is none yet. */
-static int get_timeout(const struct umdev_connect_options *options, int *timeout_ms)
+/* Options of a newer caller may be longer than ours; what an older one's lack is 0. */
+static int get_options(const struct umdev_connect_options *options,
+                       struct umdev_connect_options *known)
 {
-    *timeout_ms = 0;
+    *known = (struct umdev_connect_options){.struct_size = sizeof(*known)};
     if (!options)
         return 0;
-    if (options->struct_size < sizeof(*options))
+    if (options->struct_size < offsetof(struct umdev_connect_options, log))
         return -EINVAL;
-    *timeout_ms = options->timeout_ms;
+    memcpy(known, options, MIN(options->struct_size, sizeof(*known)));
     return 0;
+}
+
+static void set_fault_options(struct umdev_client *client,
+                              const struct umdev_connect_options *options)
+{
+    client->log = (struct log){
+        .sink = options->log,
+        .opaque = options->log_opaque,
+        .level = UMDEV_LOG_INFO,
+    };
+    client->fault_timeout_ms = options->fault_timeout_ms;
+    client->max_fault_maps =
+        options->max_fault_maps ? options->max_fault_maps : FAULT_DEFAULT_MAX_MAPS;
+    client->lost = options->lost;
+    client->lost_opaque = options->lost_opaque;
+    client->offer_fault = !options->no_fault;
 }
 
 /* A client without a connection. Takes the socket over only when it succeeds. */
 static int client_new(int sock, const struct umdev_connect_options *options,
                       struct umdev_client **result)
 {
+    struct umdev_connect_options known;
     struct umdev_client *client;
-    int timeout_ms, ret;
+    int ret;
 
-    ret = get_timeout(options, &timeout_ms);
+    ret = get_options(options, &known);
     if (ret)
         return ret;
     client = calloc(1, sizeof(*client));
     if (!client)
         return -ENOMEM;
     client->sock = sock;
-    ret = set_timeout(client, timeout_ms);
+    set_fault_options(client, &known);
+    ret = set_timeout(client, known.timeout_ms);
     if (!ret)
         ret = wire_stream_init(&client->stream, sock);
     if (ret) {
@@ -81,12 +101,12 @@ static int client_new(int sock, const struct umdev_connect_options *options,
 }
 
 /*
- * Locks and conditions; not those that the service thread used when a fork() left it behind: to
+ * Locks and conditions; not those that a thread of ours used when a fork() left it behind: to
  * destroy a condition waits for who waits for it.
  */
-static void client_destroy_locks(struct umdev_client *client)
+static void client_destroy_locks(struct umdev_client *client, bool forked)
 {
-    if (client_memory_forked(client))
+    if (client_memory_forked(client) || forked)
         return;
     pthread_mutex_destroy(&client->send_lock);
     pthread_cond_destroy(&client->plain_over);
@@ -98,16 +118,21 @@ static void client_destroy_locks(struct umdev_client *client)
 
 void umdev_client_close(struct umdev_client *client)
 {
+    bool forked;
+
     if (!client)
         return;
+    forked = client_fault_forked(client);
+    client_fault_close(client);
     client_memory_fini(client);
     client_mappings_free(client);
+    client_fault_fini(client);
     client_regions_free(client);
     client_io_fds_free(client);
     client_irqs_free(client);
     wire_stream_fini(&client->stream);
     close(client->sock);
-    client_destroy_locks(client);
+    client_destroy_locks(client, forked);
     free(client);
 }
 
@@ -126,9 +151,23 @@ static void keep_limits(struct umdev_client *client, const struct wire_version *
     };
 }
 
+/* Whether to offer the fault channel. One that is not wanted costs nothing; nor needs it words. */
+static bool can_offer_fault(const struct umdev_client *client)
+{
+    int ret;
+
+    if (!client->offer_fault)
+        return false;
+    ret = client_fault_probe();
+    if (ret)
+        log_print(&client->log, UMDEV_LOG_INFO, "client",
+                  "no regions that are mapped page by page: userfaultfd: %s", log_errno(-ret));
+    return !ret;
+}
+
 static int negotiate(struct umdev_client *client)
 {
-    static const struct wire_version proposal = {
+    struct wire_version proposal = {
         .major = WIRE_VERSION_MAJOR,
         .minor = WIRE_VERSION_MINOR,
         .offered = WIRE_CAPABILITY_ALL,
@@ -146,8 +185,13 @@ static int negotiate(struct umdev_client *client)
         .reply_data = reply,
         .reply_data_max = sizeof(reply),
     };
-    int ret = wire_version_format(&proposal, request, sizeof(request));
+    int ret;
 
+    if (can_offer_fault(client)) {
+        proposal.offered |= WIRE_CAPABILITY_UMDEV_FAULT;
+        proposal.umdev_fault = WIRE_UMDEV_FAULT_VERSION;
+    }
+    ret = wire_version_format(&proposal, request, sizeof(request));
     if (ret < 0)
         return ret;
     call.data_size = (size_t)ret;
@@ -158,6 +202,8 @@ static int negotiate(struct umdev_client *client)
         answer.major != proposal.major || answer.minor > proposal.minor)
         return -EPROTO;
     keep_limits(client, &answer);
+    client->fault_negotiated = (proposal.offered & WIRE_CAPABILITY_UMDEV_FAULT) &&
+                               answer.umdev_fault == WIRE_UMDEV_FAULT_VERSION;
     return 0;
 }
 

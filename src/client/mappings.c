@@ -3,10 +3,11 @@
  * Regions mapped into this process.
  *
  * Data model. One struct client_mapping for each successful umdev_client_map_region(), in a list
- * under device_lock, found by its address.
+ * under device_lock, found by its address. One of a fault-mapped region is a view (fault.h).
  */
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "client/fault.h"
 #include "client/regions.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@ struct client_mapping {
     struct client_mapping *next;
     void *addr;
     size_t len;
+    struct fault_view *view; /* NULL: pages of the region's file */
 };
 
 static bool inside_an_area(const struct umdev_region_info *info, uint64_t offset, size_t len)
@@ -66,27 +68,54 @@ static int check_mapping(const struct umdev_region_info *info, uint64_t offset, 
     return check_file(info->fd, *file_offset, len);
 }
 
+static int map_file(const struct umdev_region_info *info, uint64_t offset,
+                    struct client_mapping *mapping)
+{
+    uint64_t file_offset;
+    int ret = check_mapping(info, offset, mapping->len, &file_offset);
+
+    if (ret)
+        return ret;
+    mapping->addr =
+        mmap(NULL, mapping->len, map_prot(info->flags), MAP_SHARED, info->fd, (off_t)file_offset);
+    return mapping->addr == MAP_FAILED ? -errno : 0;
+}
+
+static int map_view(struct umdev_client *client, const struct umdev_region_info *info,
+                    uint64_t offset, struct client_mapping *mapping)
+{
+    struct range range;
+    int ret;
+
+    if (!is_aligned(offset | mapping->len, PAGE_SIZE_4K) ||
+        range_make(offset, mapping->len, &range) || range.last >= info->size)
+        return -EINVAL;
+    ret = client_fault_map_view(client, info->index, range, &mapping->view);
+    if (!ret)
+        mapping->addr = mapping->view->addr;
+    return ret;
+}
+
 static int map_region(struct umdev_client *client, unsigned index, uint64_t offset, size_t len,
                       void **addr)
 {
-    const struct client_region *region;
     CLEANUP_FREE struct client_mapping *mapping = NULL;
-    uint64_t file_offset;
+    const struct client_region *region;
     int ret;
 
     ret = client_region_get(client, index, &region);
-    if (!ret)
-        ret = check_mapping(&region->info, offset, len, &file_offset);
     if (ret)
         return ret;
-    mapping = malloc(sizeof(*mapping));
+    mapping = calloc(1, sizeof(*mapping));
     if (!mapping)
         return -ENOMEM;
     mapping->len = len;
-    mapping->addr = mmap(NULL, len, map_prot(region->info.flags), MAP_SHARED, region->info.fd,
-                         (off_t)file_offset);
-    if (mapping->addr == MAP_FAILED)
-        return -errno;
+    if (region->info.flags & UMDEV_REGION_FAULT_MAPPED)
+        ret = map_view(client, &region->info, offset, mapping);
+    else
+        ret = map_file(&region->info, offset, mapping);
+    if (ret)
+        return ret;
     *addr = mapping->addr;
     LOCK_FOR_SCOPE(&client->device_lock);
     mapping->next = client->mappings;
@@ -117,7 +146,10 @@ int umdev_client_unmap_region(struct umdev_client *client, void *ptr)
         return -EINVAL;
     mapping = *link;
     *link = mapping->next;
-    munmap(mapping->addr, mapping->len);
+    if (mapping->view)
+        client_fault_unmap_view(client, mapping->view);
+    else
+        munmap(mapping->addr, mapping->len);
     return 0;
 }
 

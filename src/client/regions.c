@@ -69,6 +69,19 @@ static int parse_type(const struct reply *reply, uint32_t at, struct client_regi
     return 0;
 }
 
+/* Of a later version we know nothing: then the region is like any that can't be mapped. */
+static int parse_fault(const struct reply *reply, uint32_t at, struct client_region *region)
+{
+    struct wire_cap_umdev_fault cap;
+
+    if (!span_fits(at, sizeof(cap), reply->size))
+        return -EPROTO;
+    memcpy(&cap, reply->body + at, sizeof(cap));
+    if (cap.header.version == 1)
+        region->info.flags |= UMDEV_REGION_FAULT_MAPPED;
+    return 0;
+}
+
 static int parse_capability(const struct reply *reply, uint32_t at,
                             const struct wire_cap_header *header, struct client_region *region)
 {
@@ -80,6 +93,8 @@ static int parse_capability(const struct reply *reply, uint32_t at,
     case WIRE_CAP_MSIX_MAPPABLE:
         region->info.msix_mappable = true;
         return 0;
+    case WIRE_CAP_UMDEV_FAULT:
+        return parse_fault(reply, at, region);
     default:
         return 0;
     }
@@ -151,7 +166,7 @@ static int parse_region(const struct reply *reply, unsigned index, struct client
     if (info.index != index)
         return -EPROTO;
     region->info.index = index;
-    region->info.flags = info.flags;
+    region->info.flags = info.flags & ~(uint32_t)UMDEV_REGION_FAULT_MAPPED;
     region->info.size = info.size;
     region->info.offset = info.offset;
     mappable = info.flags & WIRE_REGION_FLAG_MMAP && info.size;
@@ -204,6 +219,8 @@ static int parse_reply(struct umdev_client *client, unsigned index, const struct
     }
     if (region->info.flags & WIRE_REGION_FLAG_MMAP)
         region->info.fd = take_fd(fd);
+    if (!client->fault_negotiated)
+        region->info.flags &= ~(uint32_t)UMDEV_REGION_FAULT_MAPPED;
     client->regions[index] = region;
     return 0;
 }

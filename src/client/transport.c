@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/range.h"
 #include "client/client.h"
+#include "client/fault.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -79,6 +80,7 @@ static void client_fail(struct umdev_client *client, int cause, struct client_ca
     }
     /* Wakes a sender and a receiver that wait for the socket. */
     shutdown(client->sock, SHUT_RDWR);
+    client_fault_shutdown(client);
 }
 
 void client_end(struct umdev_client *client)

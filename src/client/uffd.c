@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "client/uffd.h"
+
+#include "base/cleanup.h"
+#include "base/range.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+#ifndef UFFDIO_POISON
+#define UFFD_FEATURE_POISON (1 << 14)
+struct uffdio_poison {
+    struct uffdio_range range;
+    __u64 mode;
+    __s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
+
+#define DEVICE "/dev/userfaultfd"
+
+/* Moved memory stays registered; write protection, also of shared memory. */
+#define NEEDED                                                                                     \
+    (UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+
+/* The system call may be for the privileged, and the device for a group. */
+static int open_any(void)
+{
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    int cause = errno;
+
+    if (fd < 0 && (cause == EPERM || cause == ENOSYS)) {
+        CLEANUP_FD int device = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+        if (device >= 0)
+            fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
+    }
+    return fd < 0 ? -cause : fd;
+}
+
+static int handshake(int fd, __u64 features, __u64 *offered)
+{
+    struct uffdio_api api = {.api = UFFD_API, .features = features};
+
+    if (ioctl(fd, UFFDIO_API, &api))
+        return -errno;
+    *offered = api.features;
+    return 0;
+}
+
+int uffd_open(int *result, bool *can_poison)
+{
+    CLEANUP_FD int fd = open_any();
+    __u64 offered = 0;
+    int ret;
+
+    if (fd < 0)
+        return fd;
+    ret = handshake(fd, NEEDED, &offered);
+    if (ret)
+        return ret == -EINVAL ? -EOPNOTSUPP : ret;
+    *can_poison = offered & UFFD_FEATURE_POISON;
+    *result = take_fd(&fd);
+    return 0;
+}
+
+static struct uffdio_range range_of(void *addr, size_t len)
+{
+    return (struct uffdio_range){.start = (uintptr_t)addr, .len = len};
+}
+
+static int do_register(int fd, void *addr, size_t len, __u64 mode)
+{
+    struct uffdio_register request = {.range = range_of(addr, len), .mode = mode};
+
+    return ioctl(fd, UFFDIO_REGISTER, &request) ? -errno : 0;
+}
+
+int uffd_register_missing(int fd, void *addr, size_t len)
+{
+    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING);
+}
+
+int uffd_register_wp(int fd, void *addr, size_t len)
+{
+    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_WP);
+}
+
+int uffd_write_protect(int fd, void *addr, size_t len)
+{
+    struct uffdio_writeprotect request = {
+        .range = range_of(addr, len),
+        .mode = UFFDIO_WRITEPROTECT_MODE_WP,
+    };
+
+    return ioctl(fd, UFFDIO_WRITEPROTECT, &request) ? -errno : 0;
+}
+
+void uffd_wake(int fd, void *addr, size_t len)
+{
+    struct uffdio_range request = range_of(addr, len);
+
+    ioctl(fd, UFFDIO_WAKE, &request);
+}
+
+void uffd_wake_page(int fd, uintptr_t address)
+{
+    struct uffdio_range request = {
+        .start = align_down(address, PAGE_SIZE_4K),
+        .len = PAGE_SIZE_4K,
+    };
+
+    ioctl(fd, UFFDIO_WAKE, &request);
+}
+
+int uffd_poison(int fd, void *addr, size_t len)
+{
+    struct uffdio_poison request = {.range = range_of(addr, len)};
+
+    return ioctl(fd, UFFDIO_POISON, &request) ? -errno : 0;
+}
+
+int uffd_zero(int fd, void *addr, size_t len)
+{
+    struct uffdio_zeropage request = {.range = range_of(addr, len)};
+
+    return ioctl(fd, UFFDIO_ZEROPAGE, &request) ? -errno : 0;
+}
+
+int uffd_read(int fd, struct uffd_msg *messages, size_t n)
+{
+    ssize_t got = read(fd, messages, n * sizeof(*messages));
+
+    return got < 0 ? -errno : (int)((size_t)got / sizeof(*messages));
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * userfaultfd(2): its ioctls as functions, and what old kernel headers lack.
+ *
+ * Addresses and lengths are multiples of the page size. 0 or −errno. Any thread; none but
+ * uffd_read() blocks.
+ */
+#ifndef CLIENT_UFFD_H
+#define CLIENT_UFFD_H
+
+#include <linux/userfaultfd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * A userfaultfd of this process that also sees faults of the kernel on its behalf, close-on-exec,
+ * blocking. *can_poison: the kernel has UFFDIO_POISON. EPERM: not allowed here. ENOSYS: none in
+ * this kernel. EOPNOTSUPP: it lacks one of the features we need.
+ */
+int uffd_open(int *fd, bool *can_poison);
+
+/* Report touches of pages that are not there (private memory), from now on. */
+int uffd_register_missing(int fd, void *addr, size_t len);
+/* Report writes to what uffd_write_protect() protects, from now on (any memory). */
+int uffd_register_wp(int fd, void *addr, size_t len);
+int uffd_write_protect(int fd, void *addr, size_t len);
+
+/* Let those who wait for one of the pages try again. */
+void uffd_wake(int fd, void *addr, size_t len);
+void uffd_wake_page(int fd, uintptr_t address);
+/* A page that is not there raises SIGBUS from now on, also in who waits. EEXIST: it is there. */
+int uffd_poison(int fd, void *addr, size_t len);
+/* A page that is not there becomes a page of zeros; who waits goes on. */
+int uffd_zero(int fd, void *addr, size_t len);
+
+/* Wait for messages, and take up to `n`. Their number or −errno. */
+int uffd_read(int fd, struct uffd_msg *messages, size_t n);
+
+#endif

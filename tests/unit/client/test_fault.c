@@ -1,0 +1,748 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Fault-mapped regions: what a touch gives, what takes a page away, and what is left of it. */
+#include "fault_fake.h"
+
+#include "client/client.h"
+#include "leaks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define PAGES 64
+
+static struct fault_fake fake;
+static struct umdev_client *client;
+
+static void open_with(const struct umdev_connect_options *options, size_t npages)
+{
+    leaks_begin();
+    fault_catch_sigbus();
+    fault_fake_open(&fake, npages, npages);
+    assert_int_equal(fault_fake_connect(&fake, options, &client), 0);
+}
+
+static void close_all(void)
+{
+    umdev_client_close(client);
+    client = NULL;
+    fault_fake_close(&fake);
+    assert_int_equal(leaks_end("after the client"), 0);
+}
+
+static uint8_t *map_pages(uint64_t first, uint64_t count)
+{
+    uint8_t *view = umdev_client_map_region(client, FAULT_REGION, first * FAULT_PAGE,
+                                            (size_t)(count * FAULT_PAGE));
+
+    assert_non_null(view);
+    return view;
+}
+
+static uint64_t read_page(const uint8_t *view, uint64_t page)
+{
+    uint64_t value = 0;
+
+    return fault_try_read(view + page * FAULT_PAGE, &value) ? value : 0;
+}
+
+static bool write_page(uint8_t *view, uint64_t page)
+{
+    return fault_try_write(view + page * FAULT_PAGE + 8, 1);
+}
+
+static struct umdev_client_fault_stats stats(void)
+{
+    struct umdev_client_fault_stats now;
+
+    umdev_client_get_fault_stats(client, &now);
+    return now;
+}
+
+/* Mappings of this process, as the kernel counts them, in a range. */
+static unsigned count_mappings(const uint8_t *view, uint64_t pages)
+{
+    uintptr_t first = (uintptr_t)view, last = first + pages * FAULT_PAGE - 1;
+    FILE *file = fopen("/proc/self/maps", "re");
+    unsigned count = 0;
+    char line[512];
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        unsigned long from, to;
+
+        assert_int_equal(sscanf(line, "%lx-%lx", &from, &to), 2);
+        count += from <= last && to > first;
+    }
+    fclose(file);
+    return count;
+}
+
+/* ------------------------------------------------------------------ first touch */
+
+static void test_first_touch(void **state)
+{
+    struct umdev_region_info info;
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    assert_int_equal(umdev_client_get_region(client, FAULT_REGION, &info), 0);
+    assert_true(info.flags & UMDEV_REGION_FAULT_MAPPED);
+    assert_false(info.flags & UMDEV_REGION_MMAP);
+    fault_fake_set(&fake, 3, (struct fault_entry){.object = 1, .page = 9, .prot = UMDEV_RW});
+    view = map_pages(0, PAGES);
+    assert_int_equal(stats().faults, 0);
+    assert_true(read_page(view, 3) == fault_stamp(1, 9));
+    assert_true(write_page(view, 5));
+    assert_int_equal(*(uint64_t *)(fake.memory[0] + 5 * FAULT_PAGE + 8), 1);
+    assert_true(read_page(view, 3) == fault_stamp(1, 9));
+    assert_true(read_page(view, 5) == fault_stamp(0, 5));
+    assert_int_equal(stats().faults, 2);
+    assert_int_equal(stats().maps, 2);
+    assert_int_equal(fake.nfaults, 2);
+    assert_int_equal(umdev_client_unmap_region(client, view), 0);
+    assert_int_equal(stats().maps, 0);
+    close_all();
+}
+
+static void test_not_negotiated(void **state)
+{
+    struct umdev_connect_options options = {.no_fault = true};
+    struct umdev_region_info info;
+
+    (void)state;
+    open_with(&options, PAGES);
+    assert_int_equal(umdev_client_get_region(client, FAULT_REGION, &info), 0);
+    assert_false(info.flags & UMDEV_REGION_FAULT_MAPPED);
+    assert_null(umdev_client_map_region(client, FAULT_REGION, 0, FAULT_PAGE));
+    assert_int_equal(errno, ENOTSUP);
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, 1, UMDEV_READ), -EINVAL);
+    assert_false(stats().negotiated);
+    close_all();
+}
+
+static void test_map_arguments(void **state)
+{
+    static const struct {
+        uint64_t offset, len;
+    } bad[] = {
+        {1, FAULT_PAGE},
+        {0, FAULT_PAGE - 1},
+        {0, 0},
+        {0, (PAGES + 1) * FAULT_PAGE},
+        {PAGES * FAULT_PAGE, FAULT_PAGE},
+        {UINT64_MAX - FAULT_PAGE + 1, 2 * FAULT_PAGE},
+    };
+
+    (void)state;
+    open_with(NULL, PAGES);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_null(umdev_client_map_region(client, FAULT_REGION, bad[i].offset, bad[i].len));
+        assert_int_equal(errno, EINVAL);
+    }
+    close_all();
+}
+
+/* An answer for many pages is one question and one mapping; the view cuts it to its size. */
+static void test_wide_answers(void **state)
+{
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    fake.extend = true;
+    view = map_pages(8, 16);
+    for (uint64_t i = 0; i < 16; i++)
+        assert_true(read_page(view, 15 - i) == fault_stamp(0, 23 - i));
+    assert_int_equal(fake.nfaults, 1);
+    assert_int_equal(stats().maps, 1);
+    assert_int_equal(count_mappings(view, 16), 1);
+    close_all();
+}
+
+/* Pages that come one by one, in any order, become one mapping. */
+static void test_neighbours_join(void **state)
+{
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    view = map_pages(0, PAGES);
+    for (uint64_t i = 0; i < PAGES; i++)
+        assert_true(read_page(view, i * 29 % PAGES) == fault_stamp(0, i * 29 % PAGES));
+    assert_int_equal(fake.nfaults, PAGES);
+    assert_int_equal(stats().maps, 1);
+    assert_int_equal(count_mappings(view, PAGES), 1);
+    /* And so do those that are taken away. */
+    for (uint64_t i = 0; i < PAGES; i++)
+        assert_true(fault_fake_invalidate(&fake, i * 27 % PAGES, i * 27 % PAGES));
+    assert_int_equal(stats().maps, 0);
+    assert_int_equal(count_mappings(view, PAGES), 1);
+    close_all();
+}
+
+static void test_not_neighbours(void **state)
+{
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    for (uint64_t i = 0; i < PAGES; i++)
+        fault_fake_set(&fake, i, (struct fault_entry){.page = PAGES - 1 - i, .prot = UMDEV_RW});
+    fault_fake_set(&fake, 8, (struct fault_entry){1, 56, UMDEV_RW, 0});
+    view = map_pages(0, PAGES);
+    for (uint64_t i = 0; i < PAGES; i++)
+        read_page(view, i);
+    assert_int_equal(stats().maps, PAGES);
+    close_all();
+}
+
+/* ------------------------------------------------------------------ protection */
+
+static void read_only(bool no_poison)
+{
+    uint8_t *view;
+
+    open_with(NULL, PAGES);
+    client->no_poison = no_poison;
+    for (uint64_t i = 0; i < PAGES; i++)
+        fault_fake_set(&fake, i, (struct fault_entry){0, i, UMDEV_READ, 0});
+    fake.extend = true;
+    view = map_pages(0, PAGES);
+    for (uint64_t i = 0; i < PAGES; i++)
+        assert_true(read_page(view, i) == fault_stamp(0, i));
+    assert_int_equal(fake.nfaults, 1);
+    assert_int_equal(count_mappings(view, PAGES), 1);
+
+    /* A write asks; what is writable by now is written. */
+    fault_fake_set(&fake, 7, (struct fault_entry){0, 7, UMDEV_RW, 0});
+    assert_true(write_page(view, 7));
+    assert_int_equal(fake.nfaults, 2);
+    assert_int_equal(*(uint64_t *)(fake.memory[0] + 7 * FAULT_PAGE + 8), 1);
+    assert_true(read_page(view, 7) == fault_stamp(0, 7));
+
+    /* What is not, is refused, until it is invalidated. */
+    assert_false(write_page(view, 9));
+    assert_int_equal(*(uint64_t *)(fake.memory[0] + 9 * FAULT_PAGE + 8), 0);
+    assert_int_equal(read_page(view, 9), 0);
+    assert_true(read_page(view, 8) == fault_stamp(0, 8));
+    assert_int_equal(fake.nfaults, 3);
+    fault_fake_set(&fake, 9, (struct fault_entry){0, 9, UMDEV_RW, 0});
+    assert_true(fault_fake_invalidate(&fake, 9, 9));
+    assert_true(write_page(view, 9));
+    assert_int_equal(stats().refused, 1);
+    close_all();
+}
+
+static void test_read_only(void **state)
+{
+    (void)state;
+    read_only(false);
+    read_only(true);
+}
+
+/* Of many pages for reading some are taken at a time. */
+static void test_read_only_window(void **state)
+{
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, 2048);
+    for (uint64_t i = 0; i < 2048; i++)
+        fault_fake_set(&fake, i, (struct fault_entry){0, i, UMDEV_READ, 0});
+    fake.extend = true;
+    view = map_pages(0, 2048);
+    for (uint64_t i = 0; i < 2048; i++)
+        assert_true(read_page(view, i) == fault_stamp(0, i));
+    assert_int_equal(fake.nfaults, 4);
+    assert_int_equal(stats().maps, 1);
+    assert_int_equal(count_mappings(view, 2048), 1);
+    close_all();
+}
+
+static void refusal(bool no_poison)
+{
+    uint8_t *view;
+
+    open_with(NULL, PAGES);
+    client->no_poison = no_poison;
+    for (uint64_t i = 10; i < 20; i++)
+        fault_fake_set(&fake, i, (struct fault_entry){.error = EPERM});
+    view = map_pages(0, PAGES);
+    for (int twice = 0; twice < 2; twice++) {
+        for (uint64_t i = 10; i < 20; i++) {
+            assert_int_equal(read_page(view, i), 0);
+            assert_false(write_page(view, i));
+        }
+    }
+    assert_int_equal(fake.nfaults, 10);
+    assert_int_equal(stats().refused, 10);
+    assert_int_equal(stats().maps, no_poison ? 1 : 0);
+    assert_true(read_page(view, 9) == fault_stamp(0, 9));
+
+    /* The others of the invalidated range are as they were. */
+    fault_fake_set(&fake, 12, (struct fault_entry){3, 1, UMDEV_RW, 0});
+    fault_fake_set(&fake, 13, (struct fault_entry){3, 2, UMDEV_RW, 0});
+    assert_int_equal(read_page(view, 12), 0);
+    assert_true(fault_fake_invalidate(&fake, 12, 12));
+    assert_true(read_page(view, 12) == fault_stamp(3, 1));
+    assert_int_equal(read_page(view, 13), 0);
+    close_all();
+}
+
+static void test_refusal(void **state)
+{
+    (void)state;
+    refusal(false);
+    refusal(true);
+}
+
+/* Of eight bytes, unseen by sanitizers. */
+static long raw(long call, int fd, void *address)
+{
+    return syscall(call, fd, address, 8);
+}
+
+/* The kernel's accesses on our behalf wait, and fail, like our own. */
+static void test_system_calls(void **state)
+{
+    uint64_t value = 0;
+    uint8_t *view;
+    int ends[2];
+
+    (void)state;
+    open_with(NULL, PAGES);
+    fault_fake_set(&fake, 1, (struct fault_entry){.error = EPERM});
+    view = map_pages(0, PAGES);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(raw(SYS_write, ends[1], view), 8);
+    assert_int_equal(read(ends[0], &value, 8), 8);
+    assert_true(value == fault_stamp(0, 0));
+    assert_int_equal(raw(SYS_write, ends[1], view + FAULT_PAGE), -1);
+    assert_true(errno == EFAULT || errno == EHWPOISON);
+    assert_int_equal(write(ends[1], &value, 8), 8);
+    assert_int_equal(raw(SYS_read, ends[0], view + 2 * FAULT_PAGE), 8);
+    assert_true(*(uint64_t *)(fake.memory[0] + 2 * FAULT_PAGE) == value);
+    close(ends[0]);
+    close(ends[1]);
+    close_all();
+}
+
+/* ------------------------------------------------------------------ invalidation */
+
+static void test_invalidate(void **state)
+{
+    static const struct {
+        uint64_t first, last;
+    } ranges[] = {{0, 0}, {PAGES - 1, PAGES - 1}, {5, 9}, {0, PAGES - 1}};
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    view = map_pages(0, PAGES);
+    for (size_t r = 0; r < ARRAY_SIZE(ranges); r++) {
+        for (uint64_t i = 0; i < PAGES; i++)
+            fault_fake_set(&fake, i, (struct fault_entry){0, i, UMDEV_RW, 0});
+        fake.extend = true;
+        assert_true(fault_fake_invalidate(&fake, 0, PAGES - 1));
+        for (uint64_t i = 0; i < PAGES; i++)
+            assert_true(read_page(view, i) == fault_stamp(0, i));
+        for (uint64_t i = 0; i < PAGES; i++)
+            fault_fake_set(&fake, i, (struct fault_entry){1, i, UMDEV_RW, 0});
+        fake.extend = false;
+        assert_true(fault_fake_invalidate(&fake, ranges[r].first, ranges[r].last));
+        for (uint64_t i = 0; i < PAGES; i++) {
+            bool gone = i >= ranges[r].first && i <= ranges[r].last;
+
+            assert_true(read_page(view, i) == fault_stamp(gone, i));
+        }
+    }
+    assert_int_equal(stats().invalidated, 2 * ARRAY_SIZE(ranges));
+    close_all();
+}
+
+struct spinner {
+    pthread_t thread;
+    const uint8_t *view;
+    atomic_bool stop;
+    uint64_t touches, wrong;
+};
+
+/* Page 3 of the region has one of four values that differ in their object. */
+static void *spin(void *opaque)
+{
+    struct spinner *spinner = opaque;
+
+    while (!atomic_load_explicit(&spinner->stop, memory_order_relaxed)) {
+        uint64_t value = 0;
+
+        CHECK(fault_try_read(spinner->view + 3 * FAULT_PAGE, &value));
+        spinner->touches++;
+        if (value < fault_stamp(0, 3) || (value & UINT32_MAX) != 3)
+            spinner->wrong++;
+    }
+    return NULL;
+}
+
+/* Somebody spins on a page as it goes and comes: never is there anything else. */
+static void test_no_window(void **state)
+{
+    unsigned rounds = 5000;
+    struct spinner spinner = {.stop = false};
+
+    (void)state;
+    open_with(NULL, PAGES);
+    spinner.view = map_pages(0, PAGES);
+    assert_int_equal(pthread_create(&spinner.thread, NULL, spin, &spinner), 0);
+    for (unsigned i = 1; i <= rounds; i++) {
+        fault_fake_set(
+            &fake, 3, (struct fault_entry){i % FAULT_OBJECTS, 3, i % 3 ? UMDEV_RW : UMDEV_READ, 0});
+        assert_true(fault_fake_invalidate(&fake, i % 2 ? 3 : 0, i % 5 ? 3 : PAGES - 1));
+        assert_true(read_page(spinner.view, 3) == fault_stamp(i % FAULT_OBJECTS, 3));
+    }
+    atomic_store(&spinner.stop, true);
+    pthread_join(spinner.thread, NULL);
+    assert_int_equal(spinner.wrong, 0);
+    assert_true(spinner.touches > 0);
+    close_all();
+}
+
+/* ------------------------------------------------------------------ how many */
+
+static void test_eviction(void **state)
+{
+    struct umdev_connect_options options = {.max_fault_maps = 3};
+    uint8_t *view;
+
+    (void)state;
+    open_with(&options, PAGES);
+    view = map_pages(0, PAGES);
+    for (uint64_t i = 0; i < PAGES; i += 2) {
+        assert_true(read_page(view, i) == fault_stamp(0, i));
+        assert_true(stats().maps <= 3);
+    }
+    assert_int_equal(stats().evicted, PAGES / 2 - 3);
+    assert_int_equal(fake.nfaults, PAGES / 2);
+    /* The youngest three are there; the others are asked for again. */
+    for (uint64_t i = PAGES - 6; i < PAGES; i += 2)
+        read_page(view, i);
+    assert_int_equal(fake.nfaults, PAGES / 2);
+    assert_true(read_page(view, 0) == fault_stamp(0, 0));
+    assert_int_equal(stats().maps, 3);
+    assert_int_equal(fake.nfaults, PAGES / 2 + 1);
+    assert_true(read_page(view, PAGES - 2) == fault_stamp(0, PAGES - 2));
+    assert_int_equal(fake.nfaults, PAGES / 2 + 1);
+    assert_true(read_page(view, PAGES - 6) == fault_stamp(0, PAGES - 6));
+    assert_int_equal(fake.nfaults, PAGES / 2 + 2);
+    assert_int_equal(stats().maps, 3);
+    assert_int_equal(count_mappings(view, PAGES), 6);
+    close_all();
+}
+
+static void test_thousands(void **state)
+{
+    uint64_t pages = 40000;
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, pages);
+    view = map_pages(0, pages);
+    for (uint64_t i = 0; i < pages; i += 2)
+        CHECK(read_page(view, i) == fault_stamp(0, i));
+    assert_int_equal(stats().maps, 16384);
+    assert_int_equal(stats().evicted, 20000 - 16384);
+    for (uint64_t i = 1; i < pages; i += 2)
+        CHECK(read_page(view, i) == fault_stamp(0, i));
+    for (uint64_t i = 0; i < pages; i++)
+        CHECK(read_page(view, i) == fault_stamp(0, i));
+    assert_true(fault_fake_invalidate(&fake, 0, pages - 1));
+    assert_int_equal(stats().maps, 0);
+    assert_int_equal(count_mappings(view, pages), 1);
+    close_all();
+}
+
+/* ------------------------------------------------------------------ several */
+
+static void test_several_views(void **state)
+{
+    uint8_t *a, *b, *c;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    a = map_pages(0, PAGES);
+    b = map_pages(0, PAGES);
+    c = map_pages(32, 16);
+    assert_true(read_page(a, 40) == fault_stamp(0, 40));
+    assert_true(read_page(b, 40) == fault_stamp(0, 40));
+    assert_true(read_page(c, 8) == fault_stamp(0, 40));
+    assert_int_equal(fake.nfaults, 3);
+    fault_fake_set(&fake, 40, (struct fault_entry){2, 1, UMDEV_RW, 0});
+    assert_true(fault_fake_invalidate(&fake, 40, 40));
+    assert_int_equal(umdev_client_unmap_region(client, b), 0);
+    assert_true(read_page(a, 40) == fault_stamp(2, 1));
+    assert_true(read_page(c, 8) == fault_stamp(2, 1));
+    assert_int_equal(umdev_client_unmap_region(client, b), -EINVAL);
+    close_all();
+}
+
+static void test_several_clients(void **state)
+{
+    struct fault_fake others[3];
+    struct umdev_client *clients[3];
+    uint8_t *views[3], *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    view = map_pages(0, PAGES);
+    for (unsigned i = 0; i < 3; i++) {
+        fault_fake_open(&others[i], PAGES, PAGES);
+        fault_fake_set(&others[i], 1, (struct fault_entry){i + 1, 1, UMDEV_RW, 0});
+        assert_int_equal(fault_fake_connect(&others[i], NULL, &clients[i]), 0);
+        views[i] = umdev_client_map_region(clients[i], FAULT_REGION, 0, PAGES * FAULT_PAGE);
+        assert_non_null(views[i]);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(read_page(views[i], 1) == fault_stamp(i + 1, 1));
+        umdev_client_close(clients[i]);
+        fault_fake_close(&others[i]);
+        assert_true(read_page(view, i) == fault_stamp(0, i));
+    }
+    close_all();
+}
+
+static void *touch_one(void *address)
+{
+    uint64_t value = 0;
+
+    return (void *)(uintptr_t)(fault_try_read(address, &value) ? value : 0);
+}
+
+/* More threads wait than questions may be open. */
+static void test_many_touchers(void **state)
+{
+    enum { THREADS = WIRE_FAULTS_MAX + 36 };
+    pthread_t threads[THREADS];
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, 2 * THREADS);
+    fake.mute = true;
+    view = map_pages(0, 2 * (uint64_t)THREADS);
+    for (size_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, touch_one, view + 2 * i * FAULT_PAGE),
+                         0);
+    fault_fake_wait_faults(&fake, WIRE_FAULTS_MAX);
+    usleep(10000);
+    assert_int_equal(fake.nfaults, WIRE_FAULTS_MAX);
+    fault_fake_unmute(&fake);
+    for (size_t i = 0; i < THREADS; i++) {
+        void *value;
+
+        pthread_join(threads[i], &value);
+        assert_true((uintptr_t)value == fault_stamp(0, 2 * i));
+    }
+    close_all();
+}
+
+/* Threads that wait for one page are one question. */
+static void test_one_question(void **state)
+{
+    pthread_t threads[8];
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    fake.mute = true;
+    view = map_pages(0, PAGES);
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, touch_one, view + 8 * i), 0);
+    fault_fake_wait_faults(&fake, 1);
+    usleep(10000);
+    assert_int_equal(fake.nfaults, 1);
+    fault_fake_unmute(&fake);
+    for (size_t i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(fake.nfaults, 1);
+    close_all();
+}
+
+/* ------------------------------------------------------------------ prefault */
+
+static void test_prefault(void **state)
+{
+    uint8_t *a, *b;
+    uint64_t page = FAULT_PAGE;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, page, UMDEV_READ), -EINVAL);
+    a = map_pages(0, 32);
+    b = map_pages(16, 32);
+    fault_fake_set(&fake, 5, (struct fault_entry){0, 5, UMDEV_READ, 0});
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, 16 * page, UMDEV_READ), 0);
+    assert_int_equal(fake.nfaults, 16);
+    /* Bytes are pages, and what is there is not asked for; a page that both views have is, twice.
+     */
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 16 * page - 1, page, UMDEV_RW), 0);
+    assert_int_equal(fake.nfaults, 18);
+    for (uint64_t i = 0; i <= 16; i++)
+        assert_true(read_page(a, i) == fault_stamp(0, i));
+    assert_true(read_page(b, 0) == fault_stamp(0, 16));
+    assert_int_equal(fake.nfaults, 18);
+    assert_int_equal(stats().faults, 0);
+    /* A refusal is told, and is none for those who touch. */
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, 16 * page, UMDEV_RW), -EACCES);
+    assert_true(read_page(a, 5) == fault_stamp(0, 5));
+    fault_fake_set(&fake, 20, (struct fault_entry){.error = EPERM});
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 20 * page, 1, UMDEV_READ), -EPERM);
+    fault_fake_set(&fake, 20, (struct fault_entry){0, 20, UMDEV_RW, 0});
+    assert_true(read_page(a, 20) == fault_stamp(0, 20));
+    /* Arguments. */
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, 0, UMDEV_READ), -EINVAL);
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, page, 0), -EINVAL);
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, page, 4), -EINVAL);
+    assert_int_equal(umdev_client_prefault(client, 3, 0, page, UMDEV_READ), -EINVAL);
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 48 * page, page, UMDEV_READ),
+                     -EINVAL);
+    assert_int_equal(
+        umdev_client_prefault(client, FAULT_REGION, UINT64_MAX, UINT64_MAX, UMDEV_READ), -EINVAL);
+    close_all();
+}
+
+/* More than there may be mappings: it ends nevertheless. */
+static void test_prefault_evicts(void **state)
+{
+    struct umdev_connect_options options = {.max_fault_maps = 2};
+
+    (void)state;
+    open_with(&options, PAGES);
+    for (uint64_t i = 0; i < PAGES; i++)
+        fault_fake_set(&fake, i, (struct fault_entry){.page = PAGES - 1 - i, .prot = UMDEV_RW});
+    map_pages(0, PAGES);
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, PAGES * FAULT_PAGE, UMDEV_RW),
+                     0);
+    assert_int_equal(stats().maps, 2);
+    close_all();
+}
+
+/* A call's time is over; the server was just slow, and its answer is good. */
+static void test_prefault_timeout(void **state)
+{
+    struct umdev_connect_options options = {.timeout_ms = 50};
+    pthread_t toucher;
+    uint8_t *view;
+    void *value;
+
+    (void)state;
+    open_with(&options, PAGES);
+    view = map_pages(0, PAGES);
+    fake.mute = true;
+    assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, 1, UMDEV_READ), -ETIMEDOUT);
+    assert_true(umdev_client_alive(client));
+    assert_int_equal(pthread_create(&toucher, NULL, touch_one, view), 0);
+    usleep(100000);
+    fault_fake_unmute(&fake);
+    pthread_join(toucher, &value);
+    assert_true((uintptr_t)value == fault_stamp(0, 0));
+    assert_int_equal(fake.nfaults, 1);
+    close_all();
+}
+
+static void *prefault(void *opaque)
+{
+    (void)opaque;
+    return (void *)(intptr_t)umdev_client_prefault(client, FAULT_REGION, 0, 1, UMDEV_READ);
+}
+
+/* A toucher relied on the question of a prefault, which was refused: it asks for itself. */
+static void test_prefault_refused_under_toucher(void **state)
+{
+    struct umdev_connect_options options = {.timeout_ms = -1};
+    pthread_t toucher, prefaulter;
+    uint8_t *view;
+    void *value;
+
+    (void)state;
+    open_with(&options, PAGES);
+    fault_fake_set(&fake, 0, (struct fault_entry){.error = EPERM});
+    fake.mute = true;
+    view = map_pages(0, PAGES);
+
+    assert_int_equal(pthread_create(&prefaulter, NULL, prefault, NULL), 0);
+    fault_fake_wait_faults(&fake, 1);
+    assert_int_equal(pthread_create(&toucher, NULL, touch_one, view), 0);
+    usleep(10000);
+    fault_fake_unmute(&fake);
+    pthread_join(prefaulter, &value);
+    assert_int_equal((intptr_t)value, -EPERM);
+    pthread_join(toucher, &value);
+    assert_null(value);
+    assert_int_equal(fake.nfaults, 2);
+    close_all();
+}
+
+/* ------------------------------------------------------------------ fork */
+
+static void test_fork(void **state)
+{
+    uint8_t *view;
+    int status;
+    pid_t child;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    view = map_pages(0, PAGES);
+    assert_true(read_page(view, 0) == fault_stamp(0, 0));
+    for (int does = 0; does < 3; does++) {
+        child = fork();
+        if (child == 0) {
+            if (does == 1)
+                umdev_client_close(client);
+            /* Neither what was mapped nor what was not. */
+            if (does == 2 && (mincore(view, FAULT_PAGE, (unsigned char[1]){0}) == 0 ||
+                              mincore(view + FAULT_PAGE, FAULT_PAGE, (unsigned char[1]){0}) == 0))
+                _exit(1);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_true(read_page(view, (uint64_t)does + 1) == fault_stamp(0, (uint64_t)does + 1));
+        assert_true(fault_fake_invalidate(&fake, 0, 1));
+    }
+    close_all();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_touch),
+        cmocka_unit_test(test_not_negotiated),
+        cmocka_unit_test(test_map_arguments),
+        cmocka_unit_test(test_wide_answers),
+        cmocka_unit_test(test_neighbours_join),
+        cmocka_unit_test(test_not_neighbours),
+        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_read_only_window),
+        cmocka_unit_test(test_refusal),
+        cmocka_unit_test(test_system_calls),
+        cmocka_unit_test(test_invalidate),
+        cmocka_unit_test(test_no_window),
+        cmocka_unit_test(test_eviction),
+        cmocka_unit_test(test_thousands),
+        cmocka_unit_test(test_several_views),
+        cmocka_unit_test(test_several_clients),
+        cmocka_unit_test(test_many_touchers),
+        cmocka_unit_test(test_one_question),
+        cmocka_unit_test(test_prefault),
+        cmocka_unit_test(test_prefault_evicts),
+        cmocka_unit_test(test_prefault_timeout),
+        cmocka_unit_test(test_prefault_refused_under_toucher),
+        cmocka_unit_test(test_fork),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
