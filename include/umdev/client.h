@@ -290,6 +290,15 @@ UMDEV_API int umdev_client_dma_map_memory(struct umdev_client *client, void *ptr
  * When it returns, the device reaches that memory no more.
  */
 UMDEV_API int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint64_t size);
+/*
+ * Give every mapping inside [iova, iova + size) the protection `prot`, in one step: the device
+ * finds the old or the new one, and never nothing, as it would between an unmap and a map. When it
+ * returns, the device does no more with that memory than is allowed now. EINVAL: the range cuts a
+ * mapping in two, or `prot` is none. ENOENT: nothing is mapped there. EPERM: writing, of a file
+ * that was given without. EOPNOTSUPP: the server does not have it (it is umdev's own).
+ */
+UMDEV_API int umdev_client_dma_protect(struct umdev_client *client, umdev_iova_t iova,
+                                       uint64_t size, unsigned prot);
 
 /*
  * DMA logging: which pages of this process's memory the device has written. A log belongs to the

@@ -77,6 +77,7 @@ struct umdev_client {
 
     /* Fault-mapped regions. What comes of options never changes. */
     bool offer_fault, fault_negotiated;
+    bool protect_negotiated;
     int fault_timeout_ms;
     size_t max_fault_maps;
     void (*lost)(void *opaque, int cause);

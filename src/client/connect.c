@@ -170,12 +170,13 @@ static int negotiate(struct umdev_client *client)
     struct wire_version proposal = {
         .major = WIRE_VERSION_MAJOR,
         .minor = WIRE_VERSION_MINOR,
-        .offered = WIRE_CAPABILITY_ALL,
+        .offered = WIRE_CAPABILITY_ALL | WIRE_CAPABILITY_UMDEV_PROTECT,
         .max_msg_fds = FD_ARRAY_MAX,
         .max_data_xfer_size = WIRE_MAX_DATA,
         .max_dma_maps = 65535,
         .pgsizes = PAGE_SIZE_4K,
         .write_multiple = true,
+        .umdev_protect = WIRE_UMDEV_PROTECT_VERSION,
     };
     uint8_t request[VERSION_MAX], reply[VERSION_MAX];
     struct wire_version answer;
@@ -202,6 +203,7 @@ static int negotiate(struct umdev_client *client)
         answer.major != proposal.major || answer.minor > proposal.minor)
         return -EPROTO;
     keep_limits(client, &answer);
+    client->protect_negotiated = answer.umdev_protect == WIRE_UMDEV_PROTECT_VERSION;
     client->fault_negotiated = (proposal.offered & WIRE_CAPABILITY_UMDEV_FAULT) &&
                                answer.umdev_fault == WIRE_UMDEV_FAULT_VERSION;
     return 0;

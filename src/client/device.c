@@ -63,6 +63,32 @@ int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset
     return ret;
 }
 
+int umdev_client_dma_protect(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
+                             unsigned prot)
+{
+    struct wire_umdev_dma_protect request = {
+        .argsz = sizeof(request),
+        .flags = prot,
+        .address = iova.value,
+        .size = size,
+    };
+    struct client_call call = {
+        .command = WIRE_UMDEV_DMA_PROTECT,
+        .body = &request,
+        .body_size = sizeof(request),
+    };
+    int ret;
+
+    if (!client->protect_negotiated)
+        return -EOPNOTSUPP;
+    if (!prot || prot & ~(unsigned)UMDEV_RW)
+        return -EINVAL;
+    ret = client_call(client, &call);
+    if (!ret)
+        client_memory_protect(client, iova, size, prot);
+    return ret;
+}
+
 int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint64_t size)
 {
     struct wire_dma_unmap request = {

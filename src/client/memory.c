@@ -90,6 +90,23 @@ void client_memory_remove(struct umdev_client *client, umdev_iova_t iova, uint64
     memory->count = kept;
 }
 
+void client_memory_protect(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
+                           unsigned prot)
+{
+    struct client_memory *memory = &client->memory;
+    struct range range;
+
+    if (range_make(iova.value, size, &range))
+        return;
+    LOCK_FOR_SCOPE(&memory->lock);
+    for (size_t i = find(memory, range.first); i < memory->count; i++) {
+        struct client_memory_map *map = &memory->maps[i];
+
+        if (map->first >= range.first && map->last <= range.last)
+            map->prot = prot;
+    }
+}
+
 /* Whether all of the range may be accessed like that; *index: the mapping of its first byte. */
 static int check(const struct client_memory *memory, struct range range, unsigned prot,
                  size_t *index)

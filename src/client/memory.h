@@ -56,5 +56,8 @@ int client_memory_answer(struct umdev_client *client, const struct wire_message 
 int client_memory_serve(struct umdev_client *client);
 /* Take out every mapping inside [iova, iova + size); a copy under way is waited for. */
 void client_memory_remove(struct umdev_client *client, umdev_iova_t iova, uint64_t size);
+/* Give every mapping inside the range another protection. */
+void client_memory_protect(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
+                           unsigned prot);
 
 #endif

@@ -23,23 +23,31 @@ struct request {
     struct session_reply *reply;
 };
 
+/* −EINVAL: unknown flags. */
+static int request_dma_prot(uint32_t flags, unsigned *prot)
+{
+    *prot = 0;
+    if (flags & ~(uint32_t)(WIRE_DMA_MAP_READ | WIRE_DMA_MAP_WRITE))
+        return -EINVAL;
+    if (flags & WIRE_DMA_MAP_READ)
+        *prot |= UMDEV_READ;
+    if (flags & WIRE_DMA_MAP_WRITE)
+        *prot |= UMDEV_WRITE;
+    return 0;
+}
+
 static int request_dma_map(struct request *request)
 {
     struct session *session = request->session;
     struct fd_array *fds = request->message->fds;
     struct wire_dma_map map;
-    unsigned prot = 0;
+    unsigned prot;
     CLEANUP_FD int fd = -1;
     int ret;
 
     memcpy(&map, request->message->body, sizeof(map));
-    if (map.argsz < sizeof(map) || fds->count > 1 ||
-        map.flags & ~(uint32_t)(WIRE_DMA_MAP_READ | WIRE_DMA_MAP_WRITE))
+    if (map.argsz < sizeof(map) || fds->count > 1 || request_dma_prot(map.flags, &prot))
         return -EINVAL;
-    if (map.flags & WIRE_DMA_MAP_READ)
-        prot |= UMDEV_READ;
-    if (map.flags & WIRE_DMA_MAP_WRITE)
-        prot |= UMDEV_WRITE;
     fd = fd_array_take(fds, 0);
     ret = fd < 0 ? session_dma_prepare(session) : 0;
     if (ret)
@@ -111,6 +119,24 @@ static int request_dma_unmap(struct request *request)
     memcpy(request->reply->body, &unmap, sizeof(unmap));
     request->reply->size = sizeof(unmap);
     return ret;
+}
+
+/* umdev's own: a new protection for mappings, without a moment in which they are not there. */
+static int request_dma_protect(struct request *request)
+{
+    struct session *session = request->session;
+    const struct wire_message *message = request->message;
+    struct wire_umdev_dma_protect protect;
+    unsigned prot;
+
+    if (!session->protects)
+        return -ENOSYS;
+    if (message->body_size != sizeof(protect) || message->fds->count)
+        return -EINVAL;
+    memcpy(&protect, message->body, sizeof(protect));
+    if (protect.argsz < sizeof(protect) || request_dma_prot(protect.flags, &prot))
+        return -EINVAL;
+    return device_dma_protect(session->dev, umdev_iova(protect.address), protect.size, prot);
 }
 
 static int request_get_info(struct request *request)
@@ -376,6 +402,8 @@ int session_request(struct session *session, const struct wire_message *message,
 
     if (command == WIRE_VERSION)
         return -EINVAL;
+    if (command == WIRE_UMDEV_DMA_PROTECT)
+        return request_dma_protect(&request);
     if (command == WIRE_UMDEV_FAULT_CHANNEL)
         return session_fault_channel(session, message, reply);
     if (command >= ARRAY_SIZE(commands) || !commands[command].handle)

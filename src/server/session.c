@@ -103,6 +103,7 @@ static int version_agree(struct wire_version *version)
     version->pgsizes = PAGE_SIZE_4K;
     version->write_multiple = true;
     version->umdev_fault = MIN(version->umdev_fault, WIRE_UMDEV_FAULT_VERSION);
+    version->umdev_protect = MIN(version->umdev_protect, WIRE_UMDEV_PROTECT_VERSION);
     return 0;
 }
 
@@ -141,6 +142,7 @@ static int version_receive(struct session *session, struct wire_header *request,
         reply->size = MIN((size_t)ret, message.body_size);
     }
     session->faults = answer.offered & WIRE_CAPABILITY_UMDEV_FAULT;
+    session->protects = answer.offered & WIRE_CAPABILITY_UMDEV_PROTECT;
     return 0;
 }
 

@@ -40,6 +40,7 @@ struct session {
     struct doorbells doorbells;
     uint64_t doorbells_due; /* where in the stream one was noticed to ring; 0: none was */
     bool faults;            /* VERSION named the fault channel, both ways */
+    bool protects;          /* … DMA_PROTECT */
     /* NULL: none. Stays until the session is freed. */
     struct fault_channel *_Atomic fault_channel;
     char name[64]; /* for log lines */

@@ -27,7 +27,7 @@ static int version_get_number(const json_t *caps, const char *name, uint64_t max
 static int version_get_umdev(const json_t *caps, struct wire_version *version)
 {
     const json_t *umdev = json_object_get(caps, "umdev");
-    uint64_t fault = 0;
+    uint64_t fault = 0, protect = 0;
     int ret;
 
     if (!umdev)
@@ -36,7 +36,11 @@ static int version_get_umdev(const json_t *caps, struct wire_version *version)
         return -EINVAL;
     ret = version_get_number(umdev, "fault", UINT32_MAX, WIRE_CAPABILITY_UMDEV_FAULT, version,
                              &fault);
+    if (!ret)
+        ret = version_get_number(umdev, "protect", UINT32_MAX, WIRE_CAPABILITY_UMDEV_PROTECT,
+                                 version, &protect);
     version->umdev_fault = (uint32_t)fault;
+    version->umdev_protect = (uint32_t)protect;
     return ret;
 }
 
@@ -109,6 +113,17 @@ int wire_version_parse(const void *body, size_t size, struct wire_version *versi
     return ret;
 }
 
+static json_t *version_umdev_json(const struct wire_version *version)
+{
+    json_t *umdev = json_object();
+
+    if (version->offered & WIRE_CAPABILITY_UMDEV_FAULT)
+        json_object_set_new(umdev, "fault", json_integer(version->umdev_fault));
+    if (version->offered & WIRE_CAPABILITY_UMDEV_PROTECT)
+        json_object_set_new(umdev, "protect", json_integer(version->umdev_protect));
+    return umdev;
+}
+
 static json_t *version_capabilities_json(const struct wire_version *version)
 {
     json_t *caps = json_object();
@@ -125,9 +140,8 @@ static json_t *version_capabilities_json(const struct wire_version *version)
         json_object_set_new(caps, "pgsizes", json_integer((json_int_t)version->pgsizes));
     if (offered & WIRE_CAPABILITY_WRITE_MULTIPLE)
         json_object_set_new(caps, "write_multiple", json_boolean(version->write_multiple));
-    if (offered & WIRE_CAPABILITY_UMDEV_FAULT)
-        json_object_set_new(caps, "umdev",
-                            json_pack("{s:I}", "fault", (json_int_t)version->umdev_fault));
+    if (offered & WIRE_CAPABILITY_UMDEV)
+        json_object_set_new(caps, "umdev", version_umdev_json(version));
     return caps;
 }
 

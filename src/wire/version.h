@@ -17,6 +17,8 @@
 #define WIRE_VERSION_MINOR 1
 /* The newest version of the fault channel. */
 #define WIRE_UMDEV_FAULT_VERSION 1
+/* … and of DMA_PROTECT. */
+#define WIRE_UMDEV_PROTECT_VERSION 1
 
 enum wire_capability {
     WIRE_CAPABILITY_MAX_MSG_FDS = 1 << 0,
@@ -26,6 +28,8 @@ enum wire_capability {
     WIRE_CAPABILITY_WRITE_MULTIPLE = 1 << 4,
     WIRE_CAPABILITY_ALL = (1 << 5) - 1, /* the specification's */
     WIRE_CAPABILITY_UMDEV_FAULT = 1 << 5,
+    WIRE_CAPABILITY_UMDEV_PROTECT = 1 << 6,
+    WIRE_CAPABILITY_UMDEV = WIRE_CAPABILITY_UMDEV_FAULT | WIRE_CAPABILITY_UMDEV_PROTECT,
 };
 
 struct wire_version {
@@ -36,7 +40,8 @@ struct wire_version {
     uint64_t max_dma_maps;
     uint64_t pgsizes;
     bool write_multiple;
-    uint32_t umdev_fault; /* the fault channel's version; 0: none */
+    uint32_t umdev_fault;   /* the fault channel's version; 0: none */
+    uint32_t umdev_protect; /* DMA_PROTECT's */
 };
 
 /*

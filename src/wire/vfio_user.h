@@ -31,6 +31,7 @@ enum wire_command {
     WIRE_COMMAND_MAX = 19,
     /* umdev's own, for who negotiated it */
     WIRE_UMDEV_FAULT_CHANNEL = 0x8001,
+    WIRE_UMDEV_DMA_PROTECT = 0x8003,
 };
 
 enum wire_flags {
@@ -206,6 +207,12 @@ struct wire_dma_access {
 } WIRE_PACKED;
 
 /* ------------------------------------------------------------------ umdev's own */
+
+/* New flags, WIRE_DMA_MAP_*, for the mappings of a range. */
+struct wire_umdev_dma_protect {
+    uint32_t argsz, flags;
+    uint64_t address, size;
+} WIRE_PACKED;
 
 struct wire_umdev_fault_channel {
     uint32_t argsz, flags;

@@ -365,12 +365,37 @@ static void test_free_with_clients(void **state)
     bench->host = NULL;
 }
 
+/* Another protection for what is mapped, file or not. */
+static void test_protection(void **state)
+{
+    const umdev_iova_t file = umdev_iova(0x10000), plain = umdev_iova(0x20000);
+    static _Alignas(4096) uint8_t bytes[4096];
+    struct bench *bench = *state;
+    int ret, memfd = memfd_create("client", MFD_CLOEXEC);
+    struct umdev_client *client = connect_pair(bench->host, UUID_A, &ret);
+
+    assert_non_null(client);
+    assert_int_equal(ftruncate(memfd, 8192), 0);
+    assert_int_equal(umdev_client_dma_map(client, memfd, 0, file, 8192, UMDEV_RW), 0);
+    assert_int_equal(umdev_client_dma_map_memory(client, bytes, plain, sizeof(bytes), UMDEV_RW), 0);
+    assert_int_equal(umdev_client_dma_protect(client, file, 8192, UMDEV_READ), 0);
+    assert_int_equal(umdev_client_dma_protect(client, plain, 4096, UMDEV_WRITE), 0);
+    assert_int_equal(umdev_client_dma_protect(client, file, 0x12000, UMDEV_RW), 0);
+    assert_int_equal(umdev_client_dma_protect(client, file, 4096, UMDEV_RW), -EINVAL);
+    assert_int_equal(umdev_client_dma_protect(client, file, 8192, 0), -EINVAL);
+    assert_int_equal(umdev_client_dma_protect(client, file, 8192, 4), -EINVAL);
+    assert_int_equal(umdev_client_dma_protect(client, umdev_iova(0), 4096, UMDEV_RW), -ENOENT);
+    umdev_client_close(client);
+    close(memfd);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_serve_fd),
         TEST(test_dma_shows_in_the_stats),
+        TEST(test_protection),
         TEST(test_second_client_is_told_so),
         TEST(test_fds_that_are_no_sockets),
         TEST(test_listen),
