@@ -25,11 +25,6 @@ def entry(client, page, obj, obj_page, writable=True):
     client.write32(vu.BAR0, ENTRY, value)
 
 
-def clear(client, page):
-    client.write32(vu.BAR0, INDEX, page)
-    client.write32(vu.BAR0, ENTRY, 0)
-
-
 def number(obj, page):
     """What a page begins with."""
     return struct.pack("=II", obj, page)
