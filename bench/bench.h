@@ -55,7 +55,10 @@ struct row {
 
 extern const struct row trap_read4_row, trap_write4_row, dma_map_unmap_row, irq_reader_row,
     irq_doorbell_row, doorbell_ioeventfd_row, irq_set_irqs_row, vgpu_fill_row, vgpu_copy_row,
-    memory_server_row, memory_device_row, life_create_row;
+    memory_server_row, memory_device_row, life_create_row, fault_minor_row, fault_first_touch_row,
+    fault_first_touch_16_row, fault_first_touch_512_row, fault_scattered_row,
+    fault_mapped_access_row, fault_invalidate_1_row, fault_invalidate_512_row,
+    fault_invalidate_65536_row;
 
 /* ------------------------------------------------------------------ helpers */
 
