@@ -88,8 +88,8 @@ static void print_faults(const json_t *stats, const json_t *refusal)
 {
     if (!count_of(stats, "faults") && !count_of(stats, "refused"))
         return;
-    printf("  faults      %lld resolved, %lld pages taken back\n",
-           count_of(stats, "faults"), count_of(stats, "revoked_pages"));
+    printf("  faults      %lld resolved, %lld pages taken back\n", count_of(stats, "faults"),
+           count_of(stats, "revoked_pages"));
     printf("  refused     %lld", count_of(stats, "refused"));
     if (json_is_object(refusal))
         print_refusal(refusal);

@@ -286,12 +286,18 @@ static int session_answer(struct session *session, const struct wire_message *me
     return ret ? ret : 1;
 }
 
-/* The device's calls into the channel end before the device closes. */
+/*
+ * The device's calls into the channel end before the device closes. Its thread may be in the
+ * driver, kept by one that waits for an answer to a DMA message: none will come any more.
+ */
 static int session_stop_faults(struct session *session)
 {
     struct fault_channel *channel = atomic_load(&session->fault_channel);
 
-    return channel ? fault_channel_stop(channel) : 0;
+    if (!channel)
+        return 0;
+    device_dma_abort(session->dev, -ENODEV);
+    return fault_channel_stop(channel);
 }
 
 int session_serve(struct session *session)

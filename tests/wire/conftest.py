@@ -7,6 +7,7 @@ next one gets a new server.
 
 import contextlib
 
+import faultclient
 import pytest
 import testdev
 from server import BUILD_DIR, Server
@@ -75,7 +76,9 @@ _testdev = _shared()
 _plaindev = _shared(driver="plaindev")
 _holddev = _shared(driver="holddev")
 _capsdev = _shared(driver="capsdev")
+_faultdev = _shared(driver="faultdev")
 _two_devices = _shared(devices=2)
+_two_faultdevs = _shared(driver="faultdev", devices=2)
 
 
 @pytest.fixture
@@ -132,6 +135,41 @@ def caps_client(caps_server):
 def two_devices(request, _two_devices):
     """One process that serves two testdevs."""
     with _two_devices.checked(request) as server:
+        yield server
+
+
+@pytest.fixture
+def fault_server(request, _faultdev):
+    """A server with one faultdev: regions that fault."""
+    with _faultdev.checked(request) as server:
+        yield server
+
+
+@pytest.fixture
+def fault_client(fault_server):
+    """A client of it that knows of faults, without a channel."""
+    with fault_server.negotiated(text=faultclient.CAPABILITIES) as client:
+        yield client
+
+
+@pytest.fixture
+def channel(fault_client):
+    """Its channel."""
+    with faultclient.Channel(fault_client) as channel:
+        yield channel
+
+
+@pytest.fixture
+def old_client(fault_server):
+    """A client that has never heard of faults, as QEMU's."""
+    with fault_server.negotiated() as client:
+        yield client
+
+
+@pytest.fixture
+def two_faultdevs(request, _two_faultdevs):
+    """One process that serves two faultdevs."""
+    with _two_faultdevs.checked(request) as server:
         yield server
 
 

@@ -4,10 +4,13 @@
  */
 #include "fixture.h"
 
+#include "device/mem.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int zero_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
@@ -317,6 +320,81 @@ static void test_each_client_has_its_own_file(void **state)
     fixture_end(&fixture);
 }
 
+/* Pages given back: zeros for all who map them, and new memory when written to. */
+static void test_discard(void **state)
+{
+    static const struct {
+        uint64_t offset, size;
+    } bad[] = {
+        {0, 0},
+        {0, 1},
+        {1, 0x1000},
+        {0x800, 0x1000},
+        {0, 0x5000},
+        {0x4000, 0x1000},
+        {0x3000, 0x2000},
+        {UINT64_MAX - 0xfff, 0x1000},
+        {0x1000, UINT64_MAX - 0xfff},
+    };
+    const struct umdev_driver driver =
+        DRIVER(NULL, .bar[0] = UMDEV_BAR(.size = 0x4000, .flags = UMDEV_BAR_MEMORY),
+               .bar[1] = UMDEV_BAR(.size = 0x1000, .flags = UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY));
+    struct fixture fixture;
+    struct umdev_mem *mem;
+    uint8_t *ours, *theirs;
+    struct stat before, after;
+
+    (void)state;
+    fixture_open(&fixture, &driver, NULL);
+    mem = umdev_region_mem(fixture.dev, 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(umdev_mem_discard(mem, bad[i].offset, bad[i].size), -EINVAL);
+    ours = umdev_mem_ptr(mem);
+    theirs = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED, region_fd(&fixture, 0), 0);
+    assert_ptr_not_equal(theirs, MAP_FAILED);
+    memset(ours, 7, 0x4000);
+    assert_int_equal(fstat(region_fd(&fixture, 0), &before), 0);
+    assert_int_equal(umdev_mem_discard(mem, 0x1000, 0x2000), 0);
+    assert_int_equal(fstat(region_fd(&fixture, 0), &after), 0);
+    assert_int_equal(before.st_blocks - after.st_blocks, 0x2000 / 512);
+    for (unsigned i = 0; i < 0x4000; i++) {
+        assert_int_equal(ours[i], i >= 0x1000 && i < 0x3000 ? 0 : 7);
+        assert_int_equal(theirs[i], ours[i]);
+    }
+    theirs[0x1000] = 9;
+    assert_int_equal(ours[0x1000], 9);
+    assert_int_equal(umdev_mem_discard(mem, 0, 0x4000), 0);
+    assert_int_equal(theirs[0x3fff], 0);
+    assert_int_equal(umdev_mem_discard(umdev_region_mem(fixture.dev, 1), 0, 0x1000), -EPERM);
+    munmap(theirs, 0x4000);
+    fixture_end(&fixture);
+}
+
+/* No two objects that a client may meet have the same number. */
+static void test_ids(void **state)
+{
+    struct umdev_mem *one, *other, *shared, *shared_other;
+    struct mem_list own, parent;
+
+    (void)state;
+    mem_list_init(&own);
+    mem_list_init_shared(&parent);
+    assert_int_equal(mem_list_add(&own, NULL, 4096, &one), 0);
+    assert_int_equal(mem_list_add(&own, NULL, 4096, &other), 0);
+    assert_int_equal(mem_list_add(&parent, NULL, 4096, &shared), 0);
+    assert_int_equal(mem_list_add(&parent, NULL, 4096, &shared_other), 0);
+    assert_int_equal(one->id, 1);
+    assert_int_equal(other->id, 2);
+    assert_int_equal(shared->id, MEM_ID_SHARED | 1);
+    assert_int_equal(shared_other->id, MEM_ID_SHARED | 2);
+    assert_int_equal(fcntl(shared->fd, F_GET_SEALS) & F_SEAL_SEAL, F_SEAL_SEAL);
+    mem_list_remove(&own, other);
+    assert_int_equal(mem_list_add(&own, NULL, 4096, &other), 0);
+    assert_int_equal(other->id, 3);
+    mem_list_fini(&own);
+    mem_list_fini(&parent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +406,8 @@ int main(void)
         cmocka_unit_test(test_sub_page),
         cmocka_unit_test(test_made_object),
         cmocka_unit_test(test_read_only_twice),
+        cmocka_unit_test(test_discard),
+        cmocka_unit_test(test_ids),
         cmocka_unit_test(test_each_client_has_its_own_file),
     };
 
