@@ -85,6 +85,15 @@ struct row {
     ROW(dirty_clean_row) \
     ROW(dirty_percent_row) \
     ROW(dirty_mark_row) \
+    ROW(fault_minor_row) \
+    ROW(fault_first_touch_row) \
+    ROW(fault_first_touch_16_row) \
+    ROW(fault_first_touch_512_row) \
+    ROW(fault_scattered_row) \
+    ROW(fault_mapped_access_row) \
+    ROW(fault_invalidate_1_row) \
+    ROW(fault_invalidate_512_row) \
+    ROW(fault_invalidate_65536_row) \
     ROW(irq_reader_row) \
     ROW(irq_doorbell_row) \
     ROW(doorbell_ioeventfd_row) \

@@ -115,6 +115,7 @@ static json_t *region_json(const struct probe_region *region, uint32_t index)
         {UMDEV_REGION_WRITE, "write"},
         {UMDEV_REGION_MMAP, "mmap"},
         {UMDEV_REGION_CAPS, "caps"},
+        {UMDEV_REGION_FAULT_MAPPED, "fault-mapped"},
     };
     const struct umdev_region_info *info = &region->info;
     char name[PROBE_NAME_MAX];

@@ -139,6 +139,7 @@ static void print_region(const struct probe_region *region, uint32_t index, FILE
         {UMDEV_REGION_WRITE, "write"},
         {UMDEV_REGION_MMAP, "mmap"},
         {UMDEV_REGION_CAPS, "caps"},
+        {UMDEV_REGION_FAULT_MAPPED, "fault-mapped"},
     };
     const struct umdev_region_info *info = &region->info;
     char name[PROBE_NAME_MAX], text[PROBE_NAME_MAX], size[PARSE_SIZE_TEXT_MAX];

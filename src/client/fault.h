@@ -164,13 +164,16 @@ static inline struct range fault_addresses(const struct fault_view *view, struct
 /* Let those who wait for a part of the view try again. Needs no lock. */
 void fault_view_wake(const struct client_fault *fault, const struct fault_view *view,
                      struct range range);
-/* Lay pages of an object over a part of the view, and wake who waits for them. −errno: mmap(2)'s,
- * and all is as it was, or blank. */
+/*
+ * Lay pages of an object over a part of the view, and wake who waits for them. −errno: mmap(2)'s,
+ * and what was there is gone; −ENOTRECOVERABLE: something can be reached that should not, and the
+ * connection must end.
+ */
 int fault_map_object(struct client_fault *fault, struct fault_view *view, struct range range,
                      const struct fault_object *object, uint64_t offset, enum fault_kind kind);
 /* Make a page raise SIGBUS, and wake who waits for it. */
 int fault_map_refuse(struct client_fault *fault, struct fault_view *view, uint64_t page);
-/* Make a part of the view blank. −errno: it is not, and what was there can still be reached. */
+/* Make a part of the view blank. −errno: what was there can still be reached. */
 int fault_map_blank(struct client_fault *fault, struct fault_view *view, struct range range);
 /* Forget the maps of a view that is gone. */
 void fault_map_forget(struct client_fault *fault, struct fault_view *view);

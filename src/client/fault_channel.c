@@ -202,7 +202,8 @@ static int handle_map(struct client_fault *fault, const struct wire_fault_packet
     if (packet->error > ERRNO_MAX)
         return -EPROTO;
     result = packet->error ? -(int)packet->error : apply_answer(fault, packet, &question, object);
-    return fault_request_finish(fault, &question, result);
+    ret = fault_request_finish(fault, &question, result);
+    return !packet->error && result == -ENOTRECOVERABLE ? result : ret;
 }
 
 /* ------------------------------------------------------------------ INVALIDATE */

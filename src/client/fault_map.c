@@ -215,13 +215,16 @@ void fault_view_wake(const struct client_fault *fault, const struct fault_view *
 
 /* ------------------------------------------------------------------ operations */
 
-/* Blank what lies in a range of addresses, or a little more. */
+/*
+ * Blank what lies in a range of addresses, or a little more. −ENOTRECOVERABLE: it lies there still,
+ * and nobody knows of it any more.
+ */
 static int blank(struct client_fault *fault, struct range range)
 {
     struct range hull = {UINT64_MAX, 0};
 
     cut(fault, range, &hull);
-    return lay_blank(fault, hull);
+    return lay_blank(fault, hull) ? -ENOTRECOVERABLE : 0;
 }
 
 /* As many maps as there may be: the oldest go. The newest is not among them. */
@@ -249,9 +252,10 @@ static int put(struct client_fault *fault, const struct fault_map *map, int fd)
     if (!ret)
         ret = lay(fault, map, fd);
     if (ret) {
-        /* What was there is not in the tree any more. */
-        cut(fault, map->range, &hull);
-        lay_blank(fault, map->range);
+        /* What was there, if anything was, is not in the tree any more. */
+        cut(fault, map->range, &(struct range){UINT64_MAX, 0});
+        if (lay_blank(fault, map->range) && hull.first <= hull.last)
+            return -ENOTRECOVERABLE;
         return ret;
     }
     uffd_wake(fault->uffd, pointer(map->range.first), length(map->range));

@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "client/fault.h"
 
+#include <errno.h>
+
 /* A tag is its request's place, below what makes it differ from those that were there before. */
 #define SLOT(tag) ((tag) % WIRE_FAULTS_MAX)
 
@@ -106,18 +108,18 @@ static void wake_left_alone(struct client_fault *fault)
         fault_view_wake(fault, view, view->range);
 }
 
-/* The server has said no, or what it said could not be done. */
-static int refuse(struct client_fault *fault, const struct fault_request *request)
+/* The server has said no, or what it said could not be done. EAGAIN: it is too busy just now. */
+static int refuse(struct client_fault *fault, const struct fault_request *request, int result)
 {
     struct range page = {request->page, request->page + PAGE_SIZE_4K - 1};
 
     if (!request->view)
         return 0;
-    if (!request->wait) {
+    if (!request->wait && result != -EAGAIN) {
         fault->stats.refused++;
         return fault_map_refuse(fault, request->view, request->page);
     }
-    /* Who asked is told; a toucher that relied on the same question asks for itself. */
+    /* Who asked is told; a toucher that relied on the same question asks for itself, or again. */
     fault_view_wake(fault, request->view, page);
     return 0;
 }
@@ -125,7 +127,7 @@ static int refuse(struct client_fault *fault, const struct fault_request *reques
 int fault_request_finish(struct client_fault *fault, const struct fault_request *request,
                          int result)
 {
-    int ret = result ? refuse(fault, request) : 0;
+    int ret = result ? refuse(fault, request, result) : 0;
 
     LOCK_FOR_SCOPE(&fault->request_lock);
     end_request(fault, fault_request_by_tag(fault, request->tag), result);

@@ -307,6 +307,36 @@ static long raw(long call, int fd, void *address)
     return syscall(call, fd, address, 8);
 }
 
+static void answer_busy_once(struct fault_fake *server, const struct wire_fault_packet *fault)
+{
+    struct wire_fault_packet packet = {
+        .type = WIRE_FAULT_MAP,
+        .tag = fault->tag,
+        .region = fault->region,
+        .error = EAGAIN,
+        .first = fault->first,
+        .last = fault->first + FAULT_PAGE - 1,
+    };
+
+    fault_fake_send(server, &packet, -1);
+    server->answer = NULL;
+}
+
+/* A server that could not make up its mind in time is asked again. */
+static void test_busy_server(void **state)
+{
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    fake.answer = answer_busy_once;
+    view = map_pages(0, PAGES);
+    assert_true(read_page(view, 0) == fault_stamp(0, 0));
+    assert_int_equal(fake.nfaults, 2);
+    assert_int_equal(stats().refused, 0);
+    close_all();
+}
+
 /* The kernel's accesses on our behalf wait, and fail, like our own. */
 static void test_system_calls(void **state)
 {
@@ -728,6 +758,7 @@ int main(void)
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_read_only_window),
         cmocka_unit_test(test_refusal),
+        cmocka_unit_test(test_busy_server),
         cmocka_unit_test(test_system_calls),
         cmocka_unit_test(test_invalidate),
         cmocka_unit_test(test_no_window),

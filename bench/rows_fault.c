@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Fault-mapped regions: pages that come at first touch, stay, and are taken back.
+ *
+ * The floor of a first touch is the same mechanism by hand: a thread that reads the userfaultfd,
+ * asks another process over a socket, maps the page and wakes who waits.
+ */
+#include "fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <umdev/client.h>
+
+static int ours_empty(struct fault_client *ours)
+{
+    ours->next = 0;
+    return umdev_client_write32(ours->client, FAULT_BAR_REGS, FAULT_REG_INVALIDATE,
+                                FAULT_REGION_PAGES);
+}
+
+/* A sample: the first touch of a range that comes with one answer, and of the rest of it. */
+static int ours_measure_touch(void *state, double *samples, size_t n)
+{
+    struct fault_client *ours = state;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start;
+        int ret = ours->next + ours->extent > FAULT_REGION_PAGES ? ours_empty(ours) : 0;
+
+        if (ret)
+            return ret;
+        start = bench_now_ns();
+        fault_touch(ours->view + ours->next * BENCH_PAGE, ours->extent, 1);
+        samples[i] = (double)(bench_now_ns() - start);
+        ours->next += ours->extent;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ the floor */
+
+struct raw {
+    pid_t pid;
+    int sock, uffd, fd;
+    pthread_t thread;
+    uint8_t *pages;
+    size_t next, extent;
+};
+
+static void raw_serve(int sock, void *arg)
+{
+    char packet[FAULT_PACKET];
+
+    (void)arg;
+    while (recv(sock, packet, sizeof(packet), MSG_WAITALL) == sizeof(packet))
+        send(sock, packet, sizeof(packet), MSG_NOSIGNAL);
+}
+
+/* The whole of the mechanism. Ends when the socket does. */
+static void *raw_run(void *opaque)
+{
+    struct raw *raw = opaque;
+    struct uffd_msg message;
+    char packet[FAULT_PACKET] = {0};
+
+    while (read(raw->uffd, &message, sizeof(message)) == sizeof(message)) {
+        size_t len = raw->extent * BENCH_PAGE;
+        size_t offset = (size_t)message.arg.pagefault.address - (size_t)raw->pages;
+        struct uffdio_range range = {
+            .start = (size_t)raw->pages + (offset & ~(len - 1)),
+            .len = len,
+        };
+
+        if (send(raw->sock, packet, sizeof(packet), MSG_NOSIGNAL) != sizeof(packet) ||
+            recv(raw->sock, packet, sizeof(packet), MSG_WAITALL) != sizeof(packet))
+            break;
+        mmap(raw->pages + (offset & ~(len - 1)), len, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED, raw->fd,
+             (off_t)((offset & ~(len - 1)) % (FAULT_OBJECT_PAGES * BENCH_PAGE)));
+        ioctl(raw->uffd, UFFDIO_WAKE, &range);
+    }
+    return NULL;
+}
+
+static int raw_empty(struct raw *raw)
+{
+    struct uffdio_register request = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+
+    raw->next = 0;
+    raw->pages =
+        mmap(raw->pages, FAULT_REGION_PAGES * BENCH_PAGE, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (raw->pages ? MAP_FIXED : 0), -1, 0);
+    request.range.start = (size_t)raw->pages;
+    request.range.len = FAULT_REGION_PAGES * BENCH_PAGE;
+    return ioctl(raw->uffd, UFFDIO_REGISTER, &request) ? -errno : 0;
+}
+
+static int raw_measure_touch(void *state, double *samples, size_t n)
+{
+    struct raw *raw = state;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start;
+        int ret = raw->next + raw->extent > FAULT_REGION_PAGES ? raw_empty(raw) : 0;
+
+        if (ret)
+            return ret;
+        start = bench_now_ns();
+        fault_touch(raw->pages + raw->next * BENCH_PAGE, raw->extent, 1);
+        samples[i] = (double)(bench_now_ns() - start);
+        raw->next += raw->extent;
+    }
+    return 0;
+}
+
+static void raw_stop(void *state)
+{
+    struct raw *raw = state;
+
+    pthread_cancel(raw->thread);
+    pthread_join(raw->thread, NULL);
+    munmap(raw->pages, FAULT_REGION_PAGES * BENCH_PAGE);
+    bench_kill(raw->pid);
+    close(raw->sock);
+    close(raw->uffd);
+    close(raw->fd);
+    free(raw);
+}
+
+static int raw_open(struct raw *raw)
+{
+    struct uffdio_api api = {.api = UFFD_API};
+
+    raw->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    raw->fd = memfd_create("floor", MFD_CLOEXEC);
+    if (raw->uffd < 0 || raw->fd < 0 || ioctl(raw->uffd, UFFDIO_API, &api) ||
+        ftruncate(raw->fd, (off_t)(FAULT_OBJECT_PAGES * BENCH_PAGE)) ||
+        posix_fallocate(raw->fd, 0, (off_t)(FAULT_OBJECT_PAGES * BENCH_PAGE)))
+        return -EIO;
+    return raw_empty(raw);
+}
+
+static int raw_start(struct row_run *run, size_t extent,
+                     int (*measure)(void *state, double *samples, size_t n))
+{
+    struct raw *raw = calloc(1, sizeof(*raw));
+
+    if (!raw)
+        return -ENOMEM;
+    raw->extent = extent;
+    raw->pid = bench_spawn(run->server_cpu, raw_serve, NULL, &raw->sock);
+    if (raw->pid < 0 || raw_open(raw) || pthread_create(&raw->thread, NULL, raw_run, raw)) {
+        bench_kill(raw->pid);
+        free(raw);
+        return -EIO;
+    }
+    run->floor = (struct subject){measure, raw_stop, raw};
+    return 0;
+}
+
+/* ------------------------------------------------------------------ first touches */
+
+static int touch_start(struct row_run *run, size_t extent)
+{
+    int ret = fault_client_start(run, extent, ours_measure_touch);
+
+    return ret ? ret : raw_start(run, extent, raw_measure_touch);
+}
+
+static int first_touch_start(struct row_run *run)
+{
+    return touch_start(run, 1);
+}
+
+static int first_touch_16_start(struct row_run *run)
+{
+    return touch_start(run, 16);
+}
+
+static int first_touch_512_start(struct row_run *run)
+{
+    return touch_start(run, 512);
+}
+
+const struct row fault_first_touch_row = {
+    .name = "fault.first-touch",
+    .what = "first touch of a page of a fault-mapped region, to the page in use",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .placed = true,
+    .samples = 1000,
+    .start = first_touch_start,
+};
+
+const struct row fault_first_touch_16_row = {
+    .name = "fault.first-touch.16",
+    .what = "16 pages that come with one answer, all touched",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .placed = true,
+    .samples = 500,
+    .start = first_touch_16_start,
+};
+
+const struct row fault_first_touch_512_row = {
+    .name = "fault.first-touch.512",
+    .what = "512 pages that come with one answer, all touched",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .placed = true,
+    .samples = 100,
+    .start = first_touch_512_start,
+};
+
+/* ------------------------------------------------------------------ a plain fault */
+
+static int minor_measure(void *state, double *samples, size_t n)
+{
+    const struct raw *raw = state;
+    uint8_t *pages = mmap(NULL, n * BENCH_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, raw->fd, 0);
+
+    if (pages == MAP_FAILED)
+        return -errno;
+    /* Page by page: the kernel maps neighbours that are read along. */
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start = bench_now_ns();
+
+        *(volatile uint8_t *)(pages + i * BENCH_PAGE) = 1;
+        samples[i] = (double)(bench_now_ns() - start);
+    }
+    munmap(pages, n * BENCH_PAGE);
+    return 0;
+}
+
+static int minor_start(struct row_run *run)
+{
+    int ret = raw_start(run, 1, raw_measure_touch);
+
+    /* For comparison: beside it stands what userfaultfd costs by hand. */
+    if (!ret)
+        run->ours = (struct subject){minor_measure, NULL, run->floor.state};
+    return ret;
+}
+
+const struct row fault_minor_row = {
+    .name = "fault.minor",
+    .what = "first touch of a page of a file that is mapped plainly",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .samples = 1000,
+    .start = minor_start,
+};
+
+/* ------------------------------------------------------------------ thirty thousand */
+
+/* Both sides' mappings at once would be more than the kernel allows. */
+static int ours_measure_scattered(void *state, double *samples, size_t n)
+{
+    struct fault_client *ours = state;
+    int ret = 0;
+
+    for (size_t i = 0; !ret && i < n; i++) {
+        uint64_t start = bench_now_ns();
+
+        fault_touch(ours->view, FAULT_SCATTERED, 2);
+        samples[i] = (double)(bench_now_ns() - start) / FAULT_SCATTERED;
+        ret = ours_empty(ours);
+    }
+    return ret;
+}
+
+static int raw_measure_scattered(void *state, double *samples, size_t n)
+{
+    struct raw *raw = state;
+    int ret = raw_empty(raw);
+
+    for (size_t i = 0; !ret && i < n; i++) {
+        uint64_t start = bench_now_ns();
+
+        fault_touch(raw->pages, FAULT_SCATTERED, 2);
+        samples[i] = (double)(bench_now_ns() - start) / FAULT_SCATTERED;
+        ret = raw_empty(raw);
+    }
+    return ret;
+}
+
+static int scattered_start(struct row_run *run)
+{
+    int ret = fault_client_start(run, 1, ours_measure_scattered);
+
+    return ret ? ret : raw_start(run, 1, raw_measure_scattered);
+}
+
+const struct row fault_scattered_row = {
+    .name = "fault.scattered.30000",
+    .what = "first touch of a page, over 30,000 that lie apart",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .samples = 1,
+    .start = scattered_start,
+};
+
+/* ------------------------------------------------------------------ use */
+
+/* Eight bytes from each of the object's pages, a thousand times: nanoseconds an access. */
+static double access_pages(const uint8_t *pages)
+{
+    uint64_t start = bench_now_ns();
+
+    for (size_t round = 0; round < 100; round++)
+        for (size_t i = 0; i < FAULT_OBJECT_PAGES; i++)
+            (void)*(const volatile uint64_t *)(pages + i * BENCH_PAGE + i % 64 * 64);
+    return (double)(bench_now_ns() - start) / (100 * FAULT_OBJECT_PAGES);
+}
+
+static int ours_measure_access(void *state, double *samples, size_t n)
+{
+    const struct fault_client *ours = state;
+
+    for (size_t i = 0; i < n; i++)
+        samples[i] = access_pages(ours->view);
+    return 0;
+}
+
+static int plain_measure_access(void *state, double *samples, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        samples[i] = access_pages(state);
+    return 0;
+}
+
+static void plain_stop(void *state)
+{
+    munmap(state, FAULT_OBJECT_PAGES * BENCH_PAGE);
+}
+
+static int access_start(struct row_run *run)
+{
+    int fd = memfd_create("plain", MFD_CLOEXEC), ret = -EIO;
+    void *pages = MAP_FAILED;
+
+    if (fd >= 0 && ftruncate(fd, (off_t)(FAULT_OBJECT_PAGES * BENCH_PAGE)) == 0)
+        pages = mmap(NULL, FAULT_OBJECT_PAGES * BENCH_PAGE, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_POPULATE, fd, 0);
+    close(fd);
+    if (pages != MAP_FAILED) {
+        run->floor = (struct subject){plain_measure_access, plain_stop, pages};
+        ret = fault_client_start(run, 1, ours_measure_access);
+    }
+    return ret;
+}
+
+const struct row fault_mapped_access_row = {
+    .name = "fault.mapped-access",
+    .what = "a read of a page that is mapped",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .samples = 5,
+    .start = access_start,
+};
