@@ -382,6 +382,7 @@ static struct range *iommu_get_ranges(struct iommu *iommu, size_t *count)
         ranges = malloc(*count * sizeof(*ranges));
     for (; ranges && (entry = iommu_place_entry(&place)); iommu_place_next(&place))
         ranges[at++] = (struct range){entry->first, entry->last};
+    *count = ranges ? at : *count;
     return ranges;
 }
 
