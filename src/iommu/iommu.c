@@ -42,8 +42,6 @@ int iommu_new(const struct log *log, const char *name, struct iommu **iommu)
     ret = iommu_init_locks(made);
     if (!ret)
         ret = iommu_views_init(&made->views);
-    if (!ret)
-        ret = iommu_readers_init(&made->readers);
     if (ret)
         return ret;
     iommu_table_init(&made->table, &made->readers);
@@ -409,7 +407,7 @@ bool iommu_lost(const struct iommu *iommu)
 
 static void iommu_sum_moved(const struct iommu *iommu, struct iommu_stats *stats)
 {
-    struct iommu_slot_block *block = iommu->readers.first;
+    struct iommu_slot_block *block = iommu_block_first(&iommu->readers);
 
     stats->bytes_read = 0;
     stats->bytes_written = 0;
