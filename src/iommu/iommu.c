@@ -43,8 +43,6 @@ int iommu_new(const struct log *log, const char *name, struct iommu **iommu)
     if (!ret)
         ret = iommu_views_init(&made->views);
     if (!ret)
-        ret = iommu_readers_init(&made->readers);
-    if (!ret)
         ret = iommu_pins_init(&made->pins);
     if (!ret)
         ret = dirty_log_init(&made->dirty);
@@ -437,6 +435,7 @@ static struct range *iommu_get_ranges(struct iommu *iommu, size_t *count)
         ranges = malloc(*count * sizeof(*ranges));
     for (; ranges && (entry = iommu_place_entry(&place)); iommu_place_next(&place))
         ranges[at++] = (struct range){entry->first, entry->last};
+    *count = ranges ? at : *count;
     return ranges;
 }
 
@@ -463,7 +462,7 @@ bool iommu_lost(const struct iommu *iommu)
 
 static void iommu_sum_moved(const struct iommu *iommu, struct iommu_stats *stats)
 {
-    struct iommu_slot_block *block = iommu->readers.first;
+    struct iommu_slot_block *block = iommu_block_first(&iommu->readers);
 
     stats->bytes_read = 0;
     stats->bytes_written = 0;
