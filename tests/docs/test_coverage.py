@@ -13,7 +13,7 @@ NAMED = re.compile(r"`(\w+/[\w/.]+)::(\w+)`")
 # What the files of the server's requests return and no reply carries: a connection's end, or a
 # driver's own business.
 NOT_IN_REPLIES = {"EAGAIN", "ECONNRESET", "EPIPE", "EPROTO", "EMSGSIZE", "EFAULT", "EOVERFLOW"}
-NOT_IN_REPLIES |= {"EDEADLK", "EOPNOTSUPP", "ENOENT"}
+NOT_IN_REPLIES |= {"EDEADLK", "EOPNOTSUPP"}
 
 
 def rows():
