@@ -153,7 +153,7 @@ static int iommu_map_checked(struct iommu *iommu, struct range range, int fd, ui
     ret = iommu_table_insert(&iommu->table, &entry, iommu->loss);
     if (ret) {
         mapping->next = NULL;
-        iommu_pins_cut(&iommu->pins, mapping);
+        iommu_pins_cut(iommu, mapping);
         iommu_mapping_free(mapping);
         return error_set(error, -ret, "no memory");
     }
@@ -317,7 +317,7 @@ int iommu_unmap(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int timeo
         ret = iommu_take_range(iommu, range, &drain, unmapped);
     if (ret)
         return ret;
-    iommu_pins_cut(&iommu->pins, drain.list);
+    iommu_pins_cut(iommu, drain.list);
     return iommu_drain(&drain, timeout_ms);
 }
 
@@ -341,7 +341,7 @@ int iommu_unmap_all(struct iommu *iommu, int timeout_ms)
     struct iommu_loss *loss = iommu_take_all(iommu, &drain);
     int ret;
 
-    iommu_pins_cut(&iommu->pins, drain.list);
+    iommu_pins_cut(iommu, drain.list);
     ret = iommu_drain(&drain, timeout_ms);
     iommu_loss_put(&iommu->views, loss);
     LOCK_FOR_SCOPE(&iommu->changes);
@@ -378,7 +378,7 @@ static void iommu_protect_pins(struct iommu *iommu, struct iommu_place place, si
                                unsigned prot)
 {
     for (; count > 0; count--, iommu_place_next(&place))
-        iommu_pins_protect(&iommu->pins, iommu_entry_mapping(iommu_place_entry(&place)), prot);
+        iommu_pins_protect(iommu, iommu_entry_mapping(iommu_place_entry(&place)), prot);
 }
 
 static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, size_t count,
