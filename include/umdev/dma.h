@@ -21,8 +21,9 @@ struct umdev_device;
  * Copy between client memory and this process; ranges may cross the borders of mappings. All or
  * nothing as far as mappings and protections go: they are checked before the first byte moves.
  * EFAULT: a part is not mapped. EPERM: not readable or not writable. EOVERFLOW: the range wraps.
- * EIO: the client took the memory away (its session ends). ENODEV: no client, or bus mastering is
- * off. ENOMEM: no memory; only where very many windows are held, or for a copy by way of a buffer.
+ * EIO: the client took the memory away (its session ends), or the device is in its error state.
+ * ENODEV: no client, or bus mastering is off. Of a length of 0 only these two are asked.
+ * ENOMEM: no memory; only where very many windows are held, or for a copy by way of a buffer.
  *
  * Where the client gave a file for all of it, these block for the time of the copy only. A range
  * with a part that has none is reached by asking the client, message by message. There they may
