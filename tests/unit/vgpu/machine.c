@@ -148,6 +148,11 @@ static enum umdev_bus_mode mode_of_environment(void)
     return bus && !strcmp(bus, "paged") ? UMDEV_BUS_PAGED : UMDEV_BUS_CONTIGUOUS;
 }
 
+bool machine_has_identity(void)
+{
+    return mode_of_environment() == UMDEV_BUS_IDENTITY;
+}
+
 void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, uint64_t seed)
 {
     struct umdev_device *guest = &machine->guest;

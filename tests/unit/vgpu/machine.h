@@ -49,6 +49,8 @@ struct machine {
     uint64_t steps;
 };
 
+/* Whether VGPU_BUS is identity: no IOMMU. */
+bool machine_has_identity(void);
 /* `contiguous`: guest pages lie in order. Ends the test on failure. */
 void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, uint64_t seed);
 void machine_free(struct machine *machine);
