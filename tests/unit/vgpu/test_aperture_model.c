@@ -27,7 +27,7 @@
 /* The model. Page n is VRAM page SHARE_PAGES - SHARE + n. */
 struct vm {
     struct rig rig;
-    uint64_t seed, tag, stamp, fences;
+    uint64_t seed, look_seed, tag, stamp, fences;
     uint8_t *view;
     uint64_t entries[ENTRIES];
     bool there[PAGES];
@@ -165,7 +165,7 @@ static void do_fill(struct vm *vm)
 
 static void do_alloc(struct vm *vm)
 {
-    uint32_t count = 1 + below(vm, 200), first = SHARE + below(vm, PAGES - SHARE - count + 1);
+    uint32_t count = 1 + below(vm, 400), first = SHARE + below(vm, PAGES - SHARE - count + 1);
     uint64_t result = aperture_alloc(&vm->rig, first - SHARE, count);
 
     vm->fences++;
@@ -240,7 +240,7 @@ static void do_reset(struct vm *vm)
 static void *look(void *opaque)
 {
     struct vm *vm = opaque;
-    uint64_t seed = vm->seed ^ 0x5555, value;
+    uint64_t seed = vm->look_seed, value;
 
     while (!atomic_load(&vm->stop)) {
         atomic_fetch_add(&vm->looks, 1);
@@ -286,6 +286,7 @@ static void vm_start(struct vm *vm, struct umdev_host *host, uint64_t tag, uint6
     vm->view = aperture_map(&vm->rig);
     vm->tag = tag;
     vm->seed = seed;
+    vm->look_seed = ~seed;
     for (uint32_t i = 0; i < SHARE; i++)
         vm->there[i] = true;
 }
