@@ -27,7 +27,7 @@
 /* Beyond the VRAM's share; of it the pool has less. */
 #define MACHINE_GROW    (64 * (uint64_t)MACHINE_PAGE)
 #define MACHINE_POOL    48u
-#define MACHINE_ENTRIES 3000u /* of the GGTT */
+#define MACHINE_ENTRIES 20000u /* of the GGTT */
 
 struct umdev_device {
     uint8_t *pages;
