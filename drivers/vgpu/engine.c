@@ -17,7 +17,7 @@ static uint64_t now_ns(void)
 
 static bool has_work(const struct vgpu *gpu)
 {
-    return gpu->regs.run && gpu->regs.head != gpu->regs.tail;
+    return gpu->regs.run && gpu->regs.head != gpu->regs.tail && !gpu->settling;
 }
 
 void vgpu_engine_kick(struct vgpu *gpu)
@@ -41,7 +41,7 @@ void vgpu_engine_quiesce(struct vgpu *gpu)
         TAILQ_REMOVE(&parent->queue, gpu, next);
         gpu->queued = false;
     }
-    while (gpu->running)
+    while (gpu->running || gpu->settling)
         pthread_cond_wait(&parent->quiet, &parent->lock);
     gpu->hold--;
 }
@@ -64,8 +64,7 @@ static void log_fault(struct vgpu *gpu)
                          fault->code, fault->field);
 }
 
-/* Lock held: show the client how far its ring is. Returns the interrupts that are due. */
-static uint32_t publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts)
+uint32_t vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts)
 {
     uint32_t due;
 
@@ -79,8 +78,8 @@ static uint32_t publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrup
 }
 
 /*
- * Lock held, dropped for each step: execute a device until its quantum is over, and unpin what that
- * needed.
+ * Lock held, dropped for each step: execute a device until its quantum is over or it is its
+ * keeper's turn, and unpin what that needed.
  */
 static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
 {
@@ -103,7 +102,13 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
         gpu->ring.counters.engine_ns += end - start;
         start = end;
         pthread_mutex_lock(&parent->lock);
-        due = publish(gpu, step, interrupts);
+        if (vgpu_settle_due(&gpu->ring.settle)) {
+            gpu->settling = true;
+            gpu->settle_step = step;
+            pthread_cond_signal(&gpu->settle);
+            break;
+        }
+        due = vgpu_engine_publish(gpu, step, interrupts);
         if (due) {
             pthread_mutex_unlock(&parent->lock);
             vgpu_interrupt(gpu, due);
@@ -141,14 +146,11 @@ static void *engine_main(void *opaque)
     return NULL;
 }
 
-static int engine_start(struct vgpu_engine *engine)
+int vgpu_thread_start(pthread_t *thread, void *(*main)(void *opaque), void *opaque)
 {
     sigset_t signals, before;
     int ret;
 
-    engine->scratch = aligned_alloc(_Alignof(union vgpu_scratch), sizeof(union vgpu_scratch));
-    if (!engine->scratch)
-        return -ENOMEM;
     /* The program's signals go to its own threads; faults of this one must reach umdev's handler.
      */
     sigfillset(&signals);
@@ -157,8 +159,19 @@ static int engine_start(struct vgpu_engine *engine)
     sigdelset(&signals, SIGILL);
     sigdelset(&signals, SIGFPE);
     pthread_sigmask(SIG_SETMASK, &signals, &before);
-    ret = -pthread_create(&engine->thread, NULL, engine_main, engine);
+    ret = -pthread_create(thread, NULL, main, opaque);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return ret;
+}
+
+static int engine_start(struct vgpu_engine *engine)
+{
+    int ret;
+
+    engine->scratch = aligned_alloc(_Alignof(union vgpu_scratch), sizeof(union vgpu_scratch));
+    if (!engine->scratch)
+        return -ENOMEM;
+    ret = vgpu_thread_start(&engine->thread, engine_main, engine);
     if (ret) {
         free(engine->scratch);
         engine->scratch = NULL;

@@ -42,11 +42,14 @@ static bool dma_fault(struct vgpu_fault *fault, int ret, uint64_t address)
     return false;
 }
 
-/* Addresses were checked with the packet; this keeps a mistake there from becoming a hole. */
+/*
+ * Surfaces were checked with the packet, and this keeps a mistake there from becoming a hole; a
+ * batch can free what its own next packet lies in.
+ */
 static bool vram_holds(const struct vgpu_memory *memory, uint64_t address, uint64_t len,
                        struct vgpu_fault *fault)
 {
-    if (address <= memory->vram_size && len <= memory->vram_size - address)
+    if (vgpu_vram_holds(memory->vram, address, len))
         return true;
     *fault = (struct vgpu_fault){.code = VGPU_ERR_BOUNDS, .address = address};
     return false;
@@ -89,7 +92,7 @@ bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t add
     }
     if (!vram_holds(memory, address, len, fault))
         return false;
-    memcpy(buf, memory->vram + address, len);
+    memcpy(buf, memory->vram->bytes + address, len);
     return true;
 }
 
@@ -103,7 +106,7 @@ bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t ad
     }
     if (!vram_holds(memory, address, len, fault))
         return false;
-    memcpy(memory->vram + address, buf, len);
+    memcpy(memory->vram->bytes + address, buf, len);
     return true;
 }
 
@@ -195,7 +198,7 @@ static bool view_move(struct vgpu_view *view, uint64_t address, struct vgpu_faul
         left = left < VRAM_REACH ? left : VRAM_REACH;
         if (!vram_holds(view->memory, address, left, fault))
             return false;
-        view->ptr = view->memory->vram + address;
+        view->ptr = view->memory->vram->bytes + address;
         view->len = left;
     }
     view->first = address;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The two memories a vgpu works on: its VRAM, an array of this process, and its client's memory,
- * which it pins and reaches by bus addresses (pins.h).
+ * The two memories a vgpu works on: its VRAM, an array of this process of which not all need be
+ * there (vram.h), and its client's memory, which it pins and reaches by bus addresses (pins.h).
  *
  * A view is how bulk work reaches either: it gives a pointer to the longest stretch at an address,
  * keeps the pages behind it pinned while the work goes on inside, and takes the next ones by
@@ -13,13 +13,14 @@
 #ifndef VGPU_MEMORY_H
 #define VGPU_MEMORY_H
 
+#include "ggtt.h"
 #include "pins.h"
-#include "vgpu_regs.h"
 
 struct vgpu_memory {
     struct vgpu_pins *pins;
-    uint8_t *vram;
-    uint64_t vram_size;
+    struct vgpu_vram *vram;
+    struct vgpu_ggtt *ggtt;
+    struct vgpu_pool *pool; /* what the VRAM grows from */
 };
 
 /* What stops a ring. `field` is a byte in the packet, `address` is set for VGPU_ERR_DMA_*. */
@@ -31,7 +32,7 @@ struct vgpu_fault {
 
 /*
  * A checked rectangle of pixels in one of the memories: its first row at `address`, every byte of
- * it inside the VRAM or at least inside the address space.
+ * it in VRAM that is there, or at least inside the address space.
  */
 struct vgpu_area {
     bool guest;

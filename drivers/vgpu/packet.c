@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Decoding and checking packets: pure functions of their bytes and the size of the VRAM. */
+/* Decoding and checking packets: pure functions of their bytes and of what VRAM there is. */
 #include "packet.h"
 
 #include <math.h>
@@ -16,9 +16,13 @@ _Static_assert(sizeof(struct vgpu_matmul) == 80, "MATMUL");
 _Static_assert(sizeof(struct vgpu_blur) == 64, "BLUR");
 _Static_assert(sizeof(struct vgpu_histogram) == 64, "HISTOGRAM");
 _Static_assert(sizeof(struct vgpu_plasma) == 56, "PLASMA");
+_Static_assert(sizeof(struct vgpu_ggtt_fill) == 24, "GGTT_FILL");
+_Static_assert(sizeof(struct vgpu_ggtt_load) == 24, "GGTT_LOAD");
+_Static_assert(sizeof(struct vgpu_alloc) == 32, "ALLOC");
+_Static_assert(sizeof(struct vgpu_free) == 24, "FREE");
 
 struct decoder {
-    uint64_t vram_size;
+    const struct vgpu_memory *memory;
     bool in_batch;
     struct vgpu_fault *fault;
 };
@@ -29,13 +33,14 @@ static bool refuse(const struct decoder *dec, enum vgpu_error code, size_t field
     return false;
 }
 
-/* `size` bytes at `address`: inside the VRAM, or not wrapping the address space. */
+/* `size` bytes at `address`: VRAM that is there, or not wrapping the address space. */
 static bool check_extent(const struct decoder *dec, bool guest, uint64_t address, uint64_t size,
                          size_t field)
 {
     uint64_t last;
 
-    if (__builtin_add_overflow(address, size - 1, &last) || (!guest && last >= dec->vram_size))
+    if (__builtin_add_overflow(address, size - 1, &last) ||
+        (!guest && !vgpu_vram_holds(dec->memory->vram, address, size)))
         return refuse(dec, VGPU_ERR_BOUNDS, field);
     return true;
 }
@@ -233,6 +238,93 @@ static bool decode_batch(const struct decoder *dec, const void *bytes, struct vg
            check_zero(dec, p.reserved, offsetof(struct vgpu_batch, reserved));
 }
 
+static bool check_entries(const struct decoder *dec, uint32_t first, uint32_t count,
+                          size_t first_field, size_t count_field)
+{
+    uint32_t entries = dec->memory->ggtt->count;
+
+    if (count == 0)
+        return refuse(dec, VGPU_ERR_PARAMETER, count_field);
+    if (first >= entries || count > entries - first)
+        return refuse(dec, VGPU_ERR_BOUNDS, first_field);
+    return true;
+}
+
+static bool decode_ggtt_fill(const struct decoder *dec, const void *bytes,
+                             struct vgpu_command *command)
+{
+    struct vgpu_ggtt_fill p;
+
+    memcpy(&p, bytes, sizeof(p));
+    command->ggtt.first = p.first;
+    command->ggtt.count = p.count;
+    command->ggtt.entry = p.entry;
+    return check_entries(dec, p.first, p.count, offsetof(struct vgpu_ggtt_fill, first),
+                         offsetof(struct vgpu_ggtt_fill, count));
+}
+
+static bool decode_ggtt_load(const struct decoder *dec, const void *bytes,
+                             struct vgpu_command *command)
+{
+    struct vgpu_ggtt_load p;
+
+    memcpy(&p, bytes, sizeof(p));
+    if (!check_space(dec, p.header.arg, &command->ggtt.guest,
+                     offsetof(struct vgpu_ggtt_load, header.arg)))
+        return false;
+    if (p.address % 8)
+        return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_ggtt_load, address));
+    command->ggtt.first = p.first;
+    command->ggtt.count = p.count;
+    command->ggtt.address = p.address;
+    return check_entries(dec, p.first, p.count, offsetof(struct vgpu_ggtt_load, first),
+                         offsetof(struct vgpu_ggtt_load, count)) &&
+           check_extent(dec, command->ggtt.guest, p.address, (uint64_t)p.count * sizeof(uint64_t),
+                        offsetof(struct vgpu_ggtt_load, address));
+}
+
+/* ALLOC and FREE: whole pages of the VRAM that is not always there. */
+static bool check_growable(const struct decoder *dec, uint64_t address, uint64_t bytes,
+                           struct vgpu_command *command)
+{
+    const size_t field = offsetof(struct vgpu_alloc, address);
+
+    if (address % VGPU_PAGE)
+        return refuse(dec, VGPU_ERR_PARAMETER, field);
+    if (bytes == 0 || bytes % VGPU_PAGE)
+        return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_alloc, bytes));
+    if (!vgpu_vram_growable(dec->memory->vram, address, bytes))
+        return refuse(dec, VGPU_ERR_BOUNDS, field);
+    command->alloc.address = address;
+    command->alloc.bytes = bytes;
+    return true;
+}
+
+static bool decode_alloc(const struct decoder *dec, const void *bytes, struct vgpu_command *command)
+{
+    struct vgpu_alloc p;
+
+    memcpy(&p, bytes, sizeof(p));
+    if (!check_growable(dec, p.address, p.bytes, command))
+        return false;
+    if (!(command->flags & VGPU_ALLOC_RESULT)) {
+        if (!check_zero(dec, p.result, offsetof(struct vgpu_alloc, result)))
+            return false;
+    } else if (p.result % 8) {
+        return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_alloc, result));
+    }
+    command->alloc.result = p.result;
+    return true;
+}
+
+static bool decode_free(const struct decoder *dec, const void *bytes, struct vgpu_command *command)
+{
+    struct vgpu_free p;
+
+    memcpy(&p, bytes, sizeof(p));
+    return check_growable(dec, p.address, p.bytes, command);
+}
+
 static bool decode_mandelbrot(const struct decoder *dec, const void *bytes,
                               struct vgpu_command *command)
 {
@@ -366,6 +458,11 @@ static const struct shape packet_shapes[VGPU_OP_COUNT] = {
     [VGPU_OP_FENCE] = {sizeof(struct vgpu_fence), VGPU_FENCE_WRITE | VGPU_FENCE_IRQ, false,
                        decode_fence},
     [VGPU_OP_BATCH] = {sizeof(struct vgpu_batch), 0, true, decode_batch},
+    [VGPU_OP_GGTT_FILL] = {sizeof(struct vgpu_ggtt_fill), VGPU_GGTT_FILL_STEP, false,
+                           decode_ggtt_fill},
+    [VGPU_OP_GGTT_LOAD] = {sizeof(struct vgpu_ggtt_load), 0, true, decode_ggtt_load},
+    [VGPU_OP_ALLOC] = {sizeof(struct vgpu_alloc), VGPU_ALLOC_RESULT, false, decode_alloc},
+    [VGPU_OP_FREE] = {sizeof(struct vgpu_free), 0, false, decode_free},
 };
 
 static const struct shape kernel_shapes[VGPU_KERNEL_COUNT] = {
@@ -377,9 +474,10 @@ static const struct shape kernel_shapes[VGPU_KERNEL_COUNT] = {
 };
 
 bool vgpu_packet_decode(const void *bytes, uint32_t fetched, uint32_t available, bool in_batch,
-                        uint64_t vram_size, struct vgpu_command *command, struct vgpu_fault *fault)
+                        const struct vgpu_memory *memory, struct vgpu_command *command,
+                        struct vgpu_fault *fault)
 {
-    struct decoder dec = {.vram_size = vram_size, .in_batch = in_batch, .fault = fault};
+    struct decoder dec = {.memory = memory, .in_batch = in_batch, .fault = fault};
     struct vgpu_header header;
     const struct shape *shape;
     uint32_t opcode;

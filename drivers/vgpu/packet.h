@@ -2,9 +2,10 @@
 /*
  * Packets: from bytes that a client wrote to a command that is safe to execute.
  *
- * A decoded command holds checked values only: areas lie inside their surfaces, these inside the
- * VRAM (or do not wrap the address space), numbers inside their limits, reserved bits are 0. What
- * can't be known here is whether guest addresses are mapped: that shows when they are used.
+ * A decoded command holds checked values only: areas lie inside their surfaces, these in VRAM that
+ * is there (or do not wrap the address space), numbers inside their limits, reserved bits are 0.
+ * VRAM stays as long as the command: only another command of the ring can free it. What can't be
+ * known here is whether guest addresses are mapped: that shows when they are used.
  */
 #ifndef VGPU_PACKET_H
 #define VGPU_PACKET_H
@@ -40,15 +41,26 @@ struct vgpu_command {
         struct {
             uint32_t time, scale;
         } plasma;
+        struct {
+            uint32_t first, count;
+            uint64_t entry;   /* GGTT_FILL */
+            uint64_t address; /* GGTT_LOAD: of the entries */
+            bool guest;       /* GGTT_LOAD */
+        } ggtt;
+        struct {
+            uint64_t address, bytes;
+            uint64_t result; /* IOVA */
+        } alloc;             /* ALLOC, FREE */
     };
 };
 
 /*
  * Decode the packet at `bytes`, a private copy. `fetched` bytes are there; `available` (at least
  * as many) lie before the end of the ring's or batch's contents. Both are multiples of 8, not 0.
- * False with *fault filled in.
+ * False with *fault filled in. Of `memory` the VRAM and the GGTT are looked at.
  */
 bool vgpu_packet_decode(const void *bytes, uint32_t fetched, uint32_t available, bool in_batch,
-                        uint64_t vram_size, struct vgpu_command *command, struct vgpu_fault *fault);
+                        const struct vgpu_memory *memory, struct vgpu_command *command,
+                        struct vgpu_fault *fault);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* BAR2: the registers a client sees. */
-#include "vgpu.h"
+#include "aperture.h"
 
 #include <errno.h>
 #include <string.h>
@@ -60,8 +60,23 @@ static uint64_t status(const struct vgpu_regs *regs)
     return value;
 }
 
+/* Those that the GGTT's lock guards. */
+static uint64_t ggtt_reg_get(struct vgpu *gpu, uint32_t offset)
+{
+    struct vgpu_ggtt *ggtt = &gpu->ggtt;
+    uint64_t value;
+
+    pthread_mutex_lock(&ggtt->lock);
+    if (offset == VGPU_REG_VRAM_USED)
+        value = gpu->vram.share + gpu->vram.allocated * VGPU_PAGE;
+    else
+        value = offset == VGPU_REG_CNT_FAULTS ? ggtt->faults : ggtt->refused;
+    pthread_mutex_unlock(&ggtt->lock);
+    return value;
+}
+
 /* A register's value, whole. Unknown ones are 0. Lock held. */
-static uint64_t reg_get(const struct vgpu *gpu, uint32_t offset)
+static uint64_t reg_get(struct vgpu *gpu, uint32_t offset)
 {
     const struct vgpu_regs *regs = &gpu->regs;
 
@@ -75,7 +90,7 @@ static uint64_t reg_get(const struct vgpu *gpu, uint32_t offset)
     case VGPU_REG_KERNELS:
         return (1u << VGPU_KERNEL_COUNT) - 1;
     case VGPU_REG_VRAM_SIZE:
-        return gpu->ring.memory.vram_size;
+        return gpu->vram.share;
     case VGPU_REG_SCRATCH:
         return regs->scratch;
     case VGPU_REG_CONTROL:
@@ -126,6 +141,18 @@ static uint64_t reg_get(const struct vgpu *gpu, uint32_t offset)
         return regs->counters.slices;
     case VGPU_REG_CNT_ENGINE_NS:
         return regs->counters.engine_ns;
+    case VGPU_REG_CNT_FAULTS:
+    case VGPU_REG_CNT_REFUSED:
+    case VGPU_REG_VRAM_USED:
+        return ggtt_reg_get(gpu, offset);
+    case VGPU_REG_VRAM_QUOTA:
+        return gpu->vram.size;
+    case VGPU_REG_VRAM_POOL:
+        return vgpu_pool_free(&gpu->parent->pool) * VGPU_PAGE;
+    case VGPU_REG_GGTT_ENTRIES:
+        return gpu->ggtt.count;
+    case VGPU_REG_GGTT_INDEX:
+        return regs->ggtt_index;
     default:
         return 0;
     }
@@ -138,10 +165,12 @@ static bool reg_is_64(uint32_t offset)
     case VGPU_REG_ERROR_ADDR:
     case VGPU_REG_RING_BASE:
     case VGPU_REG_FENCE:
+    case VGPU_REG_VRAM_QUOTA:
+    case VGPU_REG_VRAM_USED:
+    case VGPU_REG_VRAM_POOL:
         return true;
     default:
-        return offset >= VGPU_REG_CNT_COMMANDS && offset <= VGPU_REG_CNT_ENGINE_NS &&
-               offset % 8 == 0;
+        return offset >= VGPU_REG_CNT_COMMANDS && offset <= VGPU_REG_CNT_REFUSED && offset % 8 == 0;
     }
 }
 
@@ -223,6 +252,9 @@ static uint32_t reg_set(struct vgpu *gpu, uint32_t offset, uint64_t value)
         return 0;
     case VGPU_REG_RING_TAIL:
         return tail_set(gpu, (uint32_t)value);
+    case VGPU_REG_GGTT_INDEX:
+        gpu->regs.ggtt_index = (uint32_t)value;
+        return 0;
     default:
         return 0;
     }
@@ -231,7 +263,7 @@ static uint32_t reg_set(struct vgpu *gpu, uint32_t offset, uint64_t value)
 /* ------------------------------------------------------------------ accesses */
 
 /* One aligned dword, or a half of a 64-bit register. Lock held. */
-static uint32_t dword_get(const struct vgpu *gpu, uint32_t offset)
+static uint32_t dword_get(struct vgpu *gpu, uint32_t offset)
 {
     if (offset % 8 && reg_is_64(offset - 4))
         return (uint32_t)(reg_get(gpu, offset - 4) >> 32);
@@ -248,56 +280,71 @@ static uint32_t dword_set(struct vgpu *gpu, uint32_t offset, uint32_t value)
 }
 
 /*
- * The display takes any access, the GPU's registers are dwords: an access is made of whole ones.
- * *display: how many bytes of it belong to the display.
+ * An access: a part for the display, which takes any, a part for the GPU's registers, which are
+ * dwords, and a part for the window to the GGTT, which comes behind them, of dwords, too.
  */
-static bool access_valid(unsigned region, uint64_t offset, size_t len, size_t *display)
+struct access {
+    size_t display, regs; /* where these parts end */
+    uint64_t window;      /* the third part's offset in the window */
+};
+
+static size_t bytes_below(uint64_t offset, size_t len, uint64_t end)
 {
-    if (region != VGPU_BAR_REGS || offset > VGPU_BAR_REGS_SIZE || len > VGPU_BAR_REGS_SIZE - offset)
-        return false;
-    *display = 0;
-    if (offset < VGPU_DISPLAY_SIZE)
-        *display = len < VGPU_DISPLAY_SIZE - offset ? len : VGPU_DISPLAY_SIZE - offset;
-    return *display == len || ((offset + *display) % 4 == 0 && (len - *display) % 4 == 0);
+    if (offset >= end)
+        return 0;
+    return len < end - offset ? len : (size_t)(end - offset);
 }
 
-int vgpu_regs_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
-                   size_t len)
+static bool access_make(uint64_t offset, size_t len, struct access *access)
 {
-    struct vgpu *gpu = umdev_device_priv(dev);
-    size_t display;
+    if (offset > VGPU_BAR_REGS_SIZE || len > VGPU_BAR_REGS_SIZE - offset)
+        return false;
+    access->display = bytes_below(offset, len, VGPU_DISPLAY_SIZE);
+    access->regs = bytes_below(offset, len, VGPU_REG_GGTT);
+    access->window = offset + access->regs - VGPU_REG_GGTT;
+    return access->display == len ||
+           ((offset + access->display) % 4 == 0 && (len - access->display) % 4 == 0);
+}
 
-    if (!access_valid(region, offset, len, &display))
+int vgpu_regs_read(struct vgpu *gpu, uint64_t offset, void *buf, size_t len)
+{
+    struct access access;
+    uint32_t index;
+
+    if (!access_make(offset, len, &access))
         return -EINVAL;
     pthread_mutex_lock(&gpu->parent->lock);
-    vgpu_display_read(&gpu->display, (uint32_t)offset, buf, display);
-    for (size_t i = display; i < len; i += 4) {
+    vgpu_display_read(&gpu->display, (uint32_t)offset, buf, access.display);
+    for (size_t i = access.display; i < access.regs; i += 4) {
         uint32_t value = dword_get(gpu, (uint32_t)(offset + i));
 
         memcpy((uint8_t *)buf + i, &value, sizeof(value));
     }
+    index = gpu->regs.ggtt_index;
     pthread_mutex_unlock(&gpu->parent->lock);
+    vgpu_window_read(gpu, index, access.window, (uint8_t *)buf + access.regs, len - access.regs);
     return 0;
 }
 
-int vgpu_regs_write(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
-                    size_t len)
+int vgpu_regs_write(struct vgpu *gpu, uint64_t offset, const void *buf, size_t len)
 {
-    struct vgpu *gpu = umdev_device_priv(dev);
-    uint32_t due = 0;
-    size_t display;
+    struct access access;
+    uint32_t due = 0, index;
 
-    if (!access_valid(region, offset, len, &display))
+    if (!access_make(offset, len, &access))
         return -EINVAL;
     pthread_mutex_lock(&gpu->parent->lock);
-    vgpu_display_write(&gpu->display, (uint32_t)offset, buf, display);
-    for (size_t i = display; i < len; i += 4) {
+    vgpu_display_write(&gpu->display, (uint32_t)offset, buf, access.display);
+    for (size_t i = access.display; i < access.regs; i += 4) {
         uint32_t value;
 
         memcpy(&value, (const uint8_t *)buf + i, sizeof(value));
         due |= dword_set(gpu, (uint32_t)(offset + i), value);
     }
+    index = gpu->regs.ggtt_index;
     pthread_mutex_unlock(&gpu->parent->lock);
     vgpu_interrupt(gpu, due);
+    vgpu_window_write(gpu, index, access.window, (const uint8_t *)buf + access.regs,
+                      len - access.regs);
     return 0;
 }

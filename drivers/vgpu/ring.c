@@ -40,7 +40,7 @@ static bool fetch(struct vgpu_ring *ring, uint32_t tail)
     fetched = available < sizeof(bytes) ? available : sizeof(bytes);
     if (!vgpu_memory_read(&ring->memory, guest, address, bytes, fetched, &ring->fault))
         return false;
-    if (!vgpu_packet_decode(bytes, fetched, available, ring->in_batch, ring->memory.vram_size,
+    if (!vgpu_packet_decode(bytes, fetched, available, ring->in_batch, &ring->memory,
                             &ring->command, &ring->fault))
         return false;
     ring->progress.row = 0;
@@ -82,6 +82,11 @@ static enum vgpu_step execute(struct vgpu_ring *ring, union vgpu_scratch *scratc
         return vgpu_dispatch_slice(&ring->memory, command, progress, scratch, &ring->fault);
     case VGPU_OP_FENCE:
         return execute_fence(ring, interrupts);
+    case VGPU_OP_GGTT_FILL:
+    case VGPU_OP_GGTT_LOAD:
+    case VGPU_OP_ALLOC:
+    case VGPU_OP_FREE:
+        return vgpu_paging_slice(ring);
     default:
         return VGPU_STEP_DONE; /* NOP, and BATCH, which begins where it ends */
     }

@@ -6,6 +6,10 @@
  * calls vgpu_ring_step() with the tail it may go to; each step fetches a packet or does one slice
  * of the one under way. A packet is copied once, checked in the copy, and executed from there.
  *
+ * A step that changes the GGTT, or frees VRAM, leaves in `settle` what is to be done about it.
+ * Until that is done and `settle` cleared, the ring must not be stepped again, and nobody be told
+ * how far it is.
+ *
  * Ownership: the engine's while it executes the device, otherwise whoever holds the engine's lock.
  */
 #ifndef VGPU_RING_H
@@ -38,6 +42,8 @@ struct vgpu_ring {
     struct vgpu_command command;
     struct vgpu_progress progress;
 
+    struct vgpu_settle settle;
+
     uint64_t fence;
     struct vgpu_counters counters;
     struct vgpu_fault fault;
@@ -55,5 +61,8 @@ void vgpu_ring_start(struct vgpu_ring *ring, uint64_t base, uint32_t size);
  */
 enum vgpu_step vgpu_ring_step(struct vgpu_ring *ring, uint32_t tail, union vgpu_scratch *scratch,
                               uint32_t *interrupts);
+
+/* paging.c: the GGTT's commands and the VRAM's. */
+enum vgpu_step vgpu_paging_slice(struct vgpu_ring *ring);
 
 #endif

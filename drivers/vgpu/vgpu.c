@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The driver: parents and devices, from birth to end. */
-#include "vgpu.h"
+#include "aperture.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define DEFAULT_BAR0_SIZE ((uint64_t)128 << 20) /* create() says how large it really is */
+/* create() says how large they really are. */
+#define DEFAULT_BAR0_SIZE ((uint64_t)128 << 20)
+#define DEFAULT_BAR4_SIZE ((uint64_t)256 << 20)
 
 static const unsigned eighths_1 = 1, eighths_2 = 2, eighths_4 = 4, eighths_8 = 8;
 
@@ -30,6 +32,22 @@ static const struct umdev_param vgpu_params[] = {
         .value = "1G",
         .min = (uint64_t)8 << 20,
         .max = (uint64_t)64 << 30,
+    },
+    {
+        .name = "quota",
+        .description = "shares of its type that a device's VRAM may grow to, while there is any",
+        .kind = UMDEV_PARAM_NUMBER,
+        .value = "2",
+        .min = 1,
+        .max = VGPU_EIGHTHS,
+    },
+    {
+        .name = "aperture",
+        .description = "size of each device's aperture, a power of two",
+        .kind = UMDEV_PARAM_SIZE,
+        .value = "256M",
+        .min = (uint64_t)1 << 20,
+        .max = (uint64_t)4 << 30,
     },
     {
         .name = "engines",
@@ -139,62 +157,65 @@ static void vgpu_dma_unmap(struct umdev_device *dev, umdev_iova_t first, umdev_i
 
 /* ------------------------------------------------------------------ parents */
 
+/* A parameter that is the size of a BAR; 0: it can't be. */
+static uint64_t bar_size_param(struct umdev_parent *umdev_parent, const char *name)
+{
+    uint64_t size = umdev_param_size(umdev_parent, name);
+
+    if ((size & (size - 1)) == 0)
+        return size;
+    umdev_parent_log(umdev_parent, UMDEV_LOG_ERROR,
+                     "%s=%llu is not a power of two: BARs come in no other sizes", name,
+                     (unsigned long long)size);
+    return 0;
+}
+
 static int vgpu_parent_open(struct umdev_parent *umdev_parent)
 {
     struct vgpu_parent *parent = umdev_parent_priv(umdev_parent);
-    uint64_t vram = umdev_param_size(umdev_parent, "vram");
+    uint64_t vram = bar_size_param(umdev_parent, "vram");
+    uint64_t aperture = bar_size_param(umdev_parent, "aperture");
     int ret;
 
-    if (vram & (vram - 1)) {
-        umdev_parent_log(umdev_parent, UMDEV_LOG_ERROR,
-                         "vram=%llu is not a power of two: BARs come in no other sizes",
-                         (unsigned long long)vram);
+    if (!vram || !aperture)
         return -EINVAL;
-    }
     parent->vram = vram;
+    parent->ggtt_entries = (uint32_t)(aperture / VGPU_PAGE);
+    parent->quota = (unsigned)umdev_param_number(umdev_parent, "quota");
     parent->nengines = (unsigned)umdev_param_number(umdev_parent, "engines");
     parent->xres = (uint32_t)umdev_param_number(umdev_parent, "xres");
     parent->yres = (uint32_t)umdev_param_number(umdev_parent, "yres");
     parent->quantum_ns = umdev_param_number(umdev_parent, "quantum") * 1000;
     ret = set_domain(umdev_parent, parent);
-    return ret ? ret : vgpu_engines_start(parent);
+    if (ret)
+        return ret;
+    vgpu_pool_init(&parent->pool, vram / VGPU_PAGE);
+    ret = vgpu_engines_start(parent);
+    if (ret)
+        vgpu_pool_fini(&parent->pool);
+    return ret;
 }
 
 static void vgpu_parent_close(struct umdev_parent *umdev_parent)
 {
-    vgpu_engines_stop(umdev_parent_priv(umdev_parent));
+    struct vgpu_parent *parent = umdev_parent_priv(umdev_parent);
+
+    vgpu_engines_stop(parent);
+    vgpu_pool_fini(&parent->pool);
+}
+
+/* Bytes of VRAM that a type's device has in any case. */
+static uint64_t share_of(const struct vgpu_parent *parent, const struct umdev_type *type)
+{
+    return parent->vram / VGPU_EIGHTHS * *(const unsigned *)type->data;
 }
 
 static unsigned vgpu_available(struct umdev_parent *umdev_parent, unsigned type)
 {
     struct vgpu_parent *parent = umdev_parent_priv(umdev_parent);
-    unsigned eighths = *(const unsigned *)vgpu_types[type].data, available;
 
-    pthread_mutex_lock(&parent->lock);
-    available = (VGPU_EIGHTHS - parent->used_eighths) / eighths;
-    pthread_mutex_unlock(&parent->lock);
-    return available;
-}
-
-/* Two devices may be on their way at once: what available() said is not taken yet. */
-static int take_eighths(struct vgpu_parent *parent, unsigned eighths)
-{
-    int ret = 0;
-
-    pthread_mutex_lock(&parent->lock);
-    if (eighths > VGPU_EIGHTHS - parent->used_eighths)
-        ret = -EUSERS;
-    else
-        parent->used_eighths += eighths;
-    pthread_mutex_unlock(&parent->lock);
-    return ret;
-}
-
-static void give_eighths(struct vgpu_parent *parent, unsigned eighths)
-{
-    pthread_mutex_lock(&parent->lock);
-    parent->used_eighths -= eighths;
-    pthread_mutex_unlock(&parent->lock);
+    return (unsigned)(vgpu_pool_free(&parent->pool) * VGPU_PAGE /
+                      share_of(parent, &vgpu_types[type]));
 }
 
 /* ------------------------------------------------------------------ devices */
@@ -223,50 +244,81 @@ static void make_display(struct vgpu *gpu, uint64_t vram_size)
     vgpu_display_init(&gpu->display, &edid);
 }
 
-static int make_vram(struct vgpu *gpu, uint64_t size)
+/* The VRAM as a memory object, of which BAR0 shows the share. */
+static int make_vram(struct vgpu *gpu, uint64_t share, uint64_t size)
 {
-    int ret = umdev_mem_create(gpu->dev, "vram", size, &gpu->vram);
+    int ret = umdev_mem_create(gpu->dev, "vram", size, &gpu->mem);
 
     if (!ret)
-        ret = umdev_region_set_size(gpu->dev, VGPU_BAR_VRAM, size);
+        ret = umdev_region_set_size(gpu->dev, VGPU_BAR_VRAM, share);
     if (!ret)
-        ret = umdev_region_set_mem(gpu->dev, VGPU_BAR_VRAM, gpu->vram, 0, NULL, 0);
+        ret = umdev_region_set_mem(gpu->dev, VGPU_BAR_VRAM, gpu->mem, 0, NULL, 0);
+    return ret ? ret : vgpu_vram_init(&gpu->vram, umdev_mem_ptr(gpu->mem), share, size);
+}
+
+static int make_aperture(struct vgpu *gpu)
+{
+    uint32_t entries = gpu->parent->ggtt_entries;
+    int ret = umdev_region_set_size(gpu->dev, VGPU_BAR_APERTURE, entries * VGPU_PAGE);
+
+    return ret ? ret : vgpu_ggtt_init(&gpu->ggtt, entries, &gpu->vram);
+}
+
+static int make_memory(struct vgpu *gpu)
+{
+    struct vgpu_parent *parent = gpu->parent;
+    uint64_t share = share_of(parent, umdev_device_type(gpu->dev)), size = share * parent->quota;
+    int ret = make_vram(gpu, share, size < parent->vram ? size : parent->vram);
+
+    if (!ret)
+        ret = make_aperture(gpu);
+    gpu->pins.dev = gpu->dev;
+    gpu->pins.mmu = &gpu->mmu;
+    gpu->ring.memory = (struct vgpu_memory){
+        .pins = &gpu->pins,
+        .vram = &gpu->vram,
+        .ggtt = &gpu->ggtt,
+        .pool = &parent->pool,
+    };
     return ret;
+}
+
+static void free_memory(struct vgpu *gpu)
+{
+    vgpu_ggtt_fini(&gpu->ggtt);
+    vgpu_vram_fini(&gpu->vram);
 }
 
 static int vgpu_create(struct umdev_device *dev)
 {
     struct vgpu *gpu = umdev_device_priv(dev);
     struct vgpu_parent *parent = umdev_parent_priv(umdev_device_parent(dev));
-    uint64_t size;
+    uint64_t pages = share_of(parent, umdev_device_type(dev)) / VGPU_PAGE;
     int ret;
 
     gpu->dev = dev;
     gpu->parent = parent;
-    gpu->eighths = *(const unsigned *)umdev_device_type(dev)->data;
-    size = parent->vram / VGPU_EIGHTHS * gpu->eighths;
     ret = vgpu_mmu_init(&gpu->mmu, parent->identity);
     if (ret)
         return ret;
-    ret = take_eighths(parent, gpu->eighths);
-    if (ret)
+    /* What available() said may be another device's now: pages come and go at any time. */
+    if (!vgpu_pool_take(&parent->pool, pages)) {
+        ret = -EUSERS;
         goto fini_mmu;
-    ret = make_vram(gpu, size);
+    }
+    ret = make_memory(gpu);
     if (ret)
-        goto give_eighths;
-    gpu->pins.dev = dev;
-    gpu->pins.mmu = &gpu->mmu;
-    gpu->ring.memory = (struct vgpu_memory){
-        .pins = &gpu->pins,
-        .vram = umdev_mem_ptr(gpu->vram),
-        .vram_size = size,
-    };
-    make_display(gpu, size);
+        goto free_memory;
+    make_display(gpu, gpu->vram.share);
     vgpu_clear(gpu);
+    ret = vgpu_keeper_start(gpu);
+    if (ret)
+        goto free_memory;
     return 0;
 
-give_eighths:
-    give_eighths(parent, gpu->eighths);
+free_memory:
+    free_memory(gpu);
+    vgpu_pool_give(&parent->pool, pages);
 fini_mmu:
     vgpu_mmu_fini(&gpu->mmu);
     return ret;
@@ -279,11 +331,13 @@ static void vgpu_remove(struct umdev_device *dev)
     pthread_mutex_lock(&gpu->parent->lock);
     vgpu_engine_quiesce(gpu);
     pthread_mutex_unlock(&gpu->parent->lock);
-    give_eighths(gpu->parent, gpu->eighths);
+    vgpu_keeper_stop(gpu);
+    vgpu_pool_give(&gpu->parent->pool, gpu->vram.share / VGPU_PAGE + gpu->vram.allocated);
+    free_memory(gpu);
     vgpu_mmu_fini(&gpu->mmu);
 }
 
-/* The client and its memory are gone: nothing of its ring may go on. */
+/* The client and its memory are gone: nothing of its ring may go on, and nobody needs its pages. */
 static void vgpu_close(struct umdev_device *dev)
 {
     struct vgpu *gpu = umdev_device_priv(dev);
@@ -292,22 +346,40 @@ static void vgpu_close(struct umdev_device *dev)
     vgpu_engine_quiesce(gpu);
     vgpu_regs_stop(gpu);
     pthread_mutex_unlock(&gpu->parent->lock);
+    vgpu_aperture_clear(gpu);
 }
 
 static int vgpu_reset(struct umdev_device *dev)
 {
     struct vgpu *gpu = umdev_device_priv(dev);
-    void *vram = umdev_mem_ptr(gpu->vram);
-    size_t size = umdev_mem_size(gpu->vram);
 
     pthread_mutex_lock(&gpu->parent->lock);
     vgpu_engine_quiesce(gpu);
     vgpu_clear(gpu);
     pthread_mutex_unlock(&gpu->parent->lock);
+    vgpu_aperture_clear(gpu);
     /* The next client must not see this one's pictures; freed pages come back as zeros. */
-    if (madvise(vram, size, MADV_REMOVE))
-        memset(vram, 0, size);
+    if (madvise(gpu->vram.bytes, gpu->vram.share, MADV_REMOVE))
+        memset(gpu->vram.bytes, 0, gpu->vram.share);
     return 0;
+}
+
+static int vgpu_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
+                     size_t len)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    return region == VGPU_BAR_APERTURE ? vgpu_aperture_read(gpu, offset, buf, len)
+                                       : vgpu_regs_read(gpu, offset, buf, len);
+}
+
+static int vgpu_write(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
+                      size_t len)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    return region == VGPU_BAR_APERTURE ? vgpu_aperture_write(gpu, offset, buf, len)
+                                       : vgpu_regs_write(gpu, offset, buf, len);
 }
 
 /* The mode of one moment; the pixels are copied without a lock, as a screen shows them. */
@@ -325,7 +397,7 @@ static int vgpu_screenshot(struct umdev_device *dev, struct umdev_picture *pictu
         return -ENODATA;
     ret = umdev_picture_alloc(picture, mode.width, mode.height);
     if (!ret)
-        vgpu_mode_scan(&mode, umdev_mem_ptr(gpu->vram), picture->pixels);
+        vgpu_mode_scan(&mode, gpu->vram.bytes, picture->pixels);
     return ret;
 }
 
@@ -339,8 +411,13 @@ UMDEV_DRIVER(vgpu, .description = "a GPU: a display, VRAM, 2D and compute comman
                                                               .flags = UMDEV_BAR_64BIT |
                                                                        UMDEV_BAR_PREFETCH),
                               .bar[VGPU_BAR_REGS] = UMDEV_BAR(.size = VGPU_BAR_REGS_SIZE),
+                              .bar[VGPU_BAR_APERTURE] = UMDEV_BAR(.size = DEFAULT_BAR4_SIZE,
+                                                                  .flags = UMDEV_BAR_64BIT |
+                                                                           UMDEV_BAR_PREFETCH |
+                                                                           UMDEV_BAR_FAULT),
                               .msix = {.vectors = VGPU_MSIX_VECTORS, .bar = VGPU_BAR_MSIX}),
              .parent_open = vgpu_parent_open, .parent_close = vgpu_parent_close,
              .available = vgpu_available, .create = vgpu_create, .remove = vgpu_remove,
-             .close = vgpu_close, .reset = vgpu_reset, .read = vgpu_regs_read,
-             .write = vgpu_regs_write, .dma_unmap = vgpu_dma_unmap, .screenshot = vgpu_screenshot);
+             .close = vgpu_close, .reset = vgpu_reset, .read = vgpu_read, .write = vgpu_write,
+             .dma_unmap = vgpu_dma_unmap, .screenshot = vgpu_screenshot,
+             .map_request = vgpu_aperture_map_request);

@@ -2,17 +2,19 @@
 /*
  * The vgpu: parents, devices, engines.
  *
- * Data model. A parent has VRAM to give out, counted in eighths, and engines: threads that execute
- * the rings of all its devices. A device has its own VRAM (a memory object of its type's share),
- * a ring, and registers. Devices with work stand in the parent's queue; an engine takes the first,
- * executes it for a quantum, slice by slice, and puts it back at the end if there is more. The
- * display (display.h) shows a part of the VRAM; engines know nothing of it.
+ * Data model. A parent has VRAM to give out, and engines: threads that execute the rings of all its
+ * devices. A device has its own VRAM (a memory object, of which its type's share is always there;
+ * vram.h), a ring, registers, and an aperture (aperture.h). Devices with work stand in the parent's
+ * queue; an engine takes the first, executes it for a quantum, slice by slice, and puts it back at
+ * the end if there is more. The display (display.h) shows a part of the VRAM; engines know nothing
+ * of it.
  *
- * Locks. The parent's `lock` guards the queue, the eighths and every device's `regs`, `display`,
- * `queued`, `running` and `hold`. An engine executes without it, on a device it marked `running`;
- * while that is set the device's ring is the engine's. vgpu_engine_quiesce() takes a device away
- * from the engines and waits at most for the slice under way. No umdev function is called under the
- * lock.
+ * Locks. The parent's `lock` guards the queue and every device's `regs`, `display`, `queued`,
+ * `running`, `settling` and `hold`. An engine executes without it, on a device it marked `running`;
+ * while that is set the device's ring is the engine's, and while `settling` is, the keeper's.
+ * vgpu_engine_quiesce() takes a device away from both; it waits at most for the slice under way, or
+ * for what umdev grants the client to give pages back. The locks of ggtt.h and vram.h come after.
+ * No umdev function is called under the lock.
  *
  * Nothing but numbers is kept from one turn to the next: pins end with the turn (pins.h). A client
  * that unmaps memory makes the turn end; the next touch of that memory is a fault that stops the
@@ -40,6 +42,7 @@ struct vgpu_regs {
     uint32_t int_status, int_enable;
     uint64_t ring_base;
     uint32_t ring_size;
+    uint32_t ggtt_index;
     uint32_t tail;
     /* Copied from the ring after each step. */
     uint32_t head;
@@ -55,8 +58,9 @@ struct vgpu_parent;
 struct vgpu {
     struct umdev_device *dev;
     struct vgpu_parent *parent;
-    struct umdev_mem *vram;
-    unsigned eighths;
+    struct umdev_mem *mem; /* the VRAM: `vram.size` bytes */
+    struct vgpu_vram vram;
+    struct vgpu_ggtt ggtt;
     unsigned logged_errors; /* the engine's, or under the lock when quiet */
 
     struct vgpu_regs regs;
@@ -66,6 +70,11 @@ struct vgpu {
     struct vgpu_pins pins; /* the ring's */
 
     bool queued, running;
+    bool settling; /* the keeper's turn, after this step of the ring: */
+    enum vgpu_step settle_step;
+    pthread_cond_t settle; /* `settling` or `keeper_stop` */
+    bool keeper_stop;
+    pthread_t keeper;
     unsigned hold; /* threads that wait for the device to be left alone */
     TAILQ_ENTRY(vgpu) next;
 };
@@ -84,9 +93,11 @@ struct vgpu_parent {
     bool stop;
 
     uint64_t vram;
-    unsigned used_eighths;
-    uint32_t xres, yres; /* the displays' preferred mode */
-    bool identity;       /* bus addresses are those of this process */
+    struct vgpu_pool pool; /* what of it is nobody's */
+    unsigned quota;        /* shares that a device can have */
+    uint32_t ggtt_entries; /* of each device */
+    uint32_t xres, yres;   /* the displays' preferred mode */
+    bool identity;         /* bus addresses are those of this process */
     uint64_t quantum_ns;
     unsigned nengines;
     struct vgpu_engine engines[VGPU_MAX_ENGINES];
@@ -104,6 +115,11 @@ void vgpu_engine_kick(struct vgpu *gpu);
  */
 void vgpu_engine_quiesce(struct vgpu *gpu);
 
+/* Lock held: show the client how far its ring is. Returns the interrupts that are due. */
+uint32_t vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts);
+/* A thread without the program's signals. −EAGAIN. */
+int vgpu_thread_start(pthread_t *thread, void *(*main)(void *opaque), void *opaque);
+
 /* regs.c. Interrupts that became due, as VGPU_INT_*: trigger them when the lock is dropped. */
 uint32_t vgpu_regs_raise(struct vgpu *gpu, uint32_t interrupts);
 void vgpu_interrupt(struct vgpu *gpu, uint32_t interrupts);
@@ -111,9 +127,7 @@ void vgpu_interrupt(struct vgpu *gpu, uint32_t interrupts);
 uint32_t vgpu_regs_fault(struct vgpu *gpu, const struct vgpu_fault *fault);
 /* Lock held, device quiet: forget the ring and its error. */
 void vgpu_regs_stop(struct vgpu *gpu);
-int vgpu_regs_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
-                   size_t len);
-int vgpu_regs_write(struct umdev_device *dev, unsigned region, uint64_t offset, const void *buf,
-                    size_t len);
+int vgpu_regs_read(struct vgpu *gpu, uint64_t offset, void *buf, size_t len);
+int vgpu_regs_write(struct vgpu *gpu, uint64_t offset, const void *buf, size_t len);
 
 #endif

@@ -22,6 +22,7 @@
 #define VGPU_BAR_VRAM      0 /* 64-bit: takes BAR1 too */
 #define VGPU_BAR_REGS      2
 #define VGPU_BAR_MSIX      3
+#define VGPU_BAR_APERTURE  4 /* 64-bit: takes BAR5 too */
 #define VGPU_BAR_REGS_SIZE 0x10000
 
 #define VGPU_MSIX_FENCE   0 /* a FENCE packet with VGPU_FENCE_IRQ was executed */
@@ -112,9 +113,27 @@
 #define VGPU_REG_CNT_ERRORS         0x10b8
 #define VGPU_REG_CNT_SLICES         0x10c0 /* turns of work an engine did for this device */
 #define VGPU_REG_CNT_ENGINE_NS      0x10c8 /* engine time used, nanoseconds */
+#define VGPU_REG_CNT_FAULTS         0x10d0 /* touches of aperture pages, answered */
+#define VGPU_REG_CNT_REFUSED        0x10d8 /* … and refused */
+
+/* VRAM that comes and goes, and the aperture. */
+#define VGPU_REG_VRAM_QUOTA   0x1100 /* RO 64: bytes the VRAM may grow to; its address space */
+#define VGPU_REG_VRAM_USED    0x1108 /* RO 64: VRAM_SIZE and what is allocated beyond */
+#define VGPU_REG_VRAM_POOL    0x1110 /* RO 64: bytes that nobody has now; any device may */
+#define VGPU_REG_GGTT_ENTRIES 0x1118 /* RO 32: pages of the aperture */
+#define VGPU_REG_GGTT_INDEX   0x111c /* RW 32: the entry that VGPU_REG_GGTT begins with */
+
+/* The window to the GGTT: entries of 64 bits, from GGTT_INDEX on. */
+#define VGPU_REG_GGTT    0x8000
+#define VGPU_GGTT_WINDOW 4096u /* entries */
+
+/* An entry: the address of a page in bits 63:12, a VRAM offset or an IOVA, and these. */
+#define VGPU_GGTT_VALID    (1u << 0)
+#define VGPU_GGTT_WRITABLE (1u << 1)
+/* VGPU_SPACE_VRAM or VGPU_SPACE_GUEST. Other bits of 11:0 must be 0. */
 
 #define VGPU_ID      0x55504756u /* "VGPU" */
-#define VGPU_VERSION 0x00010000u /* major << 16 | minor */
+#define VGPU_VERSION 0x00010001u /* major << 16 | minor */
 
 #define VGPU_CONTROL_RUN   (1u << 0) /* execute the ring */
 #define VGPU_CONTROL_RESET (1u << 1) /* stop, forget the ring and its error; reads as 0 */
@@ -137,7 +156,7 @@ enum vgpu_error {
     VGPU_ERR_RESERVED = 4,        /* a reserved bit or field is not 0 */
     VGPU_ERR_SURFACE = 5,         /* format, alignment, pitch or size of a surface */
     VGPU_ERR_RECT = 6,            /* empty, or not inside its surface */
-    VGPU_ERR_BOUNDS = 7,          /* not inside the VRAM, or wraps around the address space */
+    VGPU_ERR_BOUNDS = 7,          /* not VRAM that is there, or wraps around the address space */
     VGPU_ERR_PARAMETER = 8,       /* another value out of range */
     VGPU_ERR_KERNEL = 9,          /* no such compute kernel */
     VGPU_ERR_NESTED = 10,         /* a BATCH inside a batch */
@@ -147,6 +166,7 @@ enum vgpu_error {
     VGPU_ERR_DMA_LOST = 14,       /* the memory was taken away */
     VGPU_ERR_DMA_DISABLED = 15,   /* bus mastering is off */
     VGPU_ERR_DMA_NO_ROOM = 16,    /* the host can't pin it: its memory, its limit */
+    VGPU_ERR_NO_VRAM = 17,        /* ALLOC: the parent has not so many pages left */
 };
 
 /* ------------------------------------------------------------------ limits */
@@ -171,6 +191,10 @@ enum vgpu_opcode {
     VGPU_OP_DISPATCH = 4,
     VGPU_OP_FENCE = 5,
     VGPU_OP_BATCH = 6,
+    VGPU_OP_GGTT_FILL = 7,
+    VGPU_OP_GGTT_LOAD = 8,
+    VGPU_OP_ALLOC = 9,
+    VGPU_OP_FREE = 10,
     VGPU_OP_COUNT,
 };
 
@@ -197,6 +221,8 @@ enum vgpu_format {
 #define VGPU_BLEND_STRAIGHT (1u << 0) /* the source's colours are not multiplied by its alpha */
 #define VGPU_FENCE_WRITE    (1u << 0) /* write the value to guest memory at `address` */
 #define VGPU_FENCE_IRQ      (1u << 1) /* VGPU_INT_FENCE */
+#define VGPU_GGTT_FILL_STEP (1u << 0) /* each entry's page is the one behind the last one's */
+#define VGPU_ALLOC_RESULT   (1u << 0) /* write VGPU_ERR_NONE or _NO_VRAM to guest memory */
 
 /* Word 0 of a packet of `bytes` bytes (a multiple of 8, this word included). */
 #define VGPU_HEADER(opcode, flags, bytes)                                                          \
@@ -204,7 +230,7 @@ enum vgpu_format {
 
 struct vgpu_header {
     uint32_t word; /* VGPU_HEADER(): opcode 7:0, flags 15:8, length in dwords 31:16 */
-    uint32_t arg;  /* BLEND: constant alpha; DISPATCH: kernel; BATCH: space; else 0 */
+    uint32_t arg;  /* BLEND: constant alpha; DISPATCH: kernel; BATCH, GGTT_LOAD: space; else 0 */
 };
 
 struct vgpu_surface {
@@ -248,6 +274,29 @@ struct vgpu_batch {
     uint64_t address;          /* 8-aligned */
     uint32_t bytes;            /* multiple of 8, up to VGPU_BATCH_MAX */
     uint32_t reserved;
+};
+
+struct vgpu_ggtt_fill {
+    struct vgpu_header header;
+    uint32_t first, count;
+    uint64_t entry;
+};
+
+struct vgpu_ggtt_load {
+    struct vgpu_header header; /* arg: VGPU_SPACE_* of the address */
+    uint64_t address;          /* of `count` entries; 8-aligned */
+    uint32_t first, count;
+};
+
+struct vgpu_alloc { /* [address, address + bytes) of the VRAM, whole pages beyond VRAM_SIZE */
+    struct vgpu_header header;
+    uint64_t address, bytes;
+    uint64_t result; /* IOVA, 8-aligned; 0 without VGPU_ALLOC_RESULT */
+};
+
+struct vgpu_free {
+    struct vgpu_header header;
+    uint64_t address, bytes; /* as ALLOC's */
 };
 
 struct vgpu_mandelbrot {

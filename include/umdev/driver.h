@@ -178,6 +178,11 @@ struct umdev_bar {
  * without map_request() leaves it at that. A region that faults is whole pages, and has no
  * registers, no doorbells and no MSI-X table.
  *
+ * A page that is no memory object's, but memory all the same that the driver can read and write for
+ * the client, is answered with UMDEV_MAP_TRAPPED instead of 0: a trapped access then goes to the
+ * driver's read() and write(), cut at the page's end, and a client that wants the page mapped is
+ * refused (EPERM). Without these callbacks: EIO.
+ *
  * A client that has been given a page of an object has the object: the protection of an answer
  * binds guests, not a client that means harm. UMDEV_BAR_READONLY binds both, by the region's own
  * object; answers for such a region must not allow writing.
@@ -188,6 +193,7 @@ struct umdev_map {
     uint64_t first, last; /* of the region, inclusive */
     unsigned prot;        /* UMDEV_READ, UMDEV_WRITE, UMDEV_RW */
 };
+#define UMDEV_MAP_TRAPPED 1
 
 /*
  * A region beyond those of PCI, for what a client must know this kind of device to use: a firmware
@@ -385,11 +391,12 @@ struct umdev_driver {
 
     /*
      * A page of a region that faults is wanted: `offset` is where it begins, `access` what for
-     * (UMDEV_READ, UMDEV_WRITE or both). What answers it: *map, see struct umdev_map. −errno
-     * refuses: the client's access fails, as a fault that kills or an error reply, and goes on
-     * failing until the page is invalidated; it is counted, logged and shown by `umdev show`.
-     * Comes from a thread of its own, serialised as other callbacks; twice for one page where it
-     * was invalidated meanwhile. Must not call umdev_region_invalidate(). NULL: the 1:1 rule.
+     * (UMDEV_READ, UMDEV_WRITE or both). What answers it: *map, see struct umdev_map; or
+     * UMDEV_MAP_TRAPPED. −errno refuses: the client's access fails, as a fault that kills or an
+     * error reply, and goes on failing until the page is invalidated; it is counted, logged and
+     * shown by `umdev show`. Comes from a thread of its own, serialised as other callbacks; twice
+     * for one page where it was invalidated meanwhile. Must not call umdev_region_invalidate().
+     * NULL: the 1:1 rule.
      */
     int (*map_request)(struct umdev_device *dev, unsigned region, uint64_t offset, unsigned access,
                        struct umdev_map *map);

@@ -23,7 +23,7 @@ static const struct command {
     {"show", "show a running umdev's devices", cmd_show},
     {"screenshot", "write what a device's screen shows", cmd_screenshot},
     {"probe", "show what a vfio-user server offers", cmd_probe},
-    {"demo", "two virtual machines share one GPU", cmd_demo},
+    {"demo", "virtual machines share one GPU", cmd_demo},
     {"bench", "measure what things cost", cmd_bench},
 };
 

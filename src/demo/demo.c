@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@
 
 enum {
     LONG_FRAMES = 16, /* of the second part's render */
+    VMS = 3,          /* the third for the last part only */
 };
 
 /* A device and the VM that has it. */
@@ -35,21 +37,23 @@ struct demo {
     char folder[32];    /* the sockets' */
     char *pictures[2];
     struct umdev_host *host;
-    struct slot slots[2];
+    struct slot slots[VMS];
     unsigned failures;
 };
 
 static void demo_help(void)
 {
-    puts("Usage: umdev demo [--output DIR] [IMAGE.png]\n"
-         "Two virtual machines share one GPU: the first renders, the second composes IMAGE.png\n"
-         "(a picture of its own by default). Both results are compared with a CPU reference and\n"
-         "written as DIR/vm1.png and DIR/vm2.png. Then the second VM is killed in mid-work.\n"
-         "\n"
-         "  -o, --output DIR  where the pictures go; the current folder by default\n"
-         "  -h, --help        show this\n"
-         "\n"
-         "Exit code 0 if every comparison held.");
+    puts(
+        "Usage: umdev demo [--output DIR] [IMAGE.png]\n"
+        "Virtual machines share one GPU: the first renders, the second composes IMAGE.png (a\n"
+        "picture of its own by default). Both results are compared with a CPU reference and\n"
+        "written as DIR/vm1.png and DIR/vm2.png. Then the second VM is killed in mid-work. Last,\n"
+        "video memory goes from the first to the second, and a third VM touches what it must not.\n"
+        "\n"
+        "  -o, --output DIR  where the pictures go; the current folder by default\n"
+        "  -h, --help        show this\n"
+        "\n"
+        "Exit code 0 if every comparison held.");
 }
 
 static void say(const char *text)
@@ -102,7 +106,9 @@ static int demo_open(struct demo *demo)
         return cli_error(COMMAND_NAME, "%s", error.message);
     say("One GPU, gpu0, with 256 MiB of video memory:");
     ret = demo_create(demo, 0, "vgpu-4");
-    return ret ? ret : demo_create(demo, 1, "vgpu-2");
+    if (!ret)
+        ret = demo_create(demo, 1, "vgpu-2");
+    return ret ? ret : demo_create(demo, 2, "vgpu-1");
 }
 
 static void demo_close(struct demo *demo)
@@ -117,7 +123,7 @@ static void demo_close(struct demo *demo)
 static int demo_start_vm(struct demo *demo, unsigned n, const char *scene, unsigned frames,
                          bool write)
 {
-    static const char *const names[] = {"VM 1", "VM 2"};
+    static const char *const names[VMS] = {"VM 1", "VM 2", "VM 3"};
     struct vm_job job = {
         .scene = scene,
         .socket = demo->slots[n].socket,
@@ -245,6 +251,74 @@ static int demo_kill(struct demo *demo)
     return CLI_OK;
 }
 
+/* ------------------------------------------------------------------ the third part */
+
+/* VM 1 has all, and its pages marked. */
+static bool pool_is_taken(struct vm **vms, unsigned n)
+{
+    (void)n;
+    return vms[0]->frames_seen > 0;
+}
+
+static void demo_fault_table(struct demo *demo)
+{
+    printf("\n  %-5s %-7s %15s %13s %13s\n", "", "type", "faults resolved", "pages refused",
+           "pages revoked");
+    for (unsigned i = 0; i < VMS; i++) {
+        struct umdev_host_stats stats = demo_stats(demo, i);
+
+        printf("  VM %u  %-7s %15" PRIu64 " %13" PRIu64 " %13" PRIu64 "\n", i + 1,
+               demo->slots[i].type, stats.faults, stats.refused, stats.revoked);
+    }
+    putchar('\n');
+}
+
+static void demo_check_pages(struct demo *demo, unsigned n, const char *what)
+{
+    const struct vm *vm = &demo->slots[n].vm;
+    char text[640];
+
+    if (vm->failed)
+        snprintf(text, sizeof(text), "VM %u: %s", n + 1, vm->reason);
+    else if (vm->report.differences)
+        snprintf(text, sizeof(text), "VM %u: %" PRIu64 " pages are not as they should be", n + 1,
+                 vm->report.differences);
+    else
+        snprintf(text, sizeof(text), "VM %u %s", n + 1, what);
+    demo_expect(demo, !vm->failed && !vm->report.differences, text);
+}
+
+static int demo_share(struct demo *demo)
+{
+    struct vm *vms[VMS] = {&demo->slots[0].vm, &demo->slots[1].vm, &demo->slots[2].vm};
+
+    say("\n32 MiB of video memory are in nobody's share. VM 1 has taken them and gives them back; "
+        "VM 2\n"
+        "grows by what it gives; VM 3 touches a page of its aperture that its page table has not:");
+    if (demo_start_vm(demo, 0, "shrink", 1, false))
+        return CLI_FAILED;
+    vms_wait(vms, 1, pool_is_taken);
+    if (demo_start_vm(demo, 1, "grow", 1, false)) {
+        vm_kill(vms[0]);
+        return CLI_FAILED;
+    }
+    if (demo_start_vm(demo, 2, "trespass", 1, false)) {
+        vm_kill(vms[0]);
+        vm_kill(vms[1]);
+        return CLI_FAILED;
+    }
+    vms_wait(vms, VMS, NULL);
+    for (unsigned i = 0; i < VMS; i++)
+        vm_reap(vms[i]);
+    demo_fault_table(demo);
+    demo_check_pages(demo, 0, "shrank: what it kept stayed as it was");
+    demo_check_pages(demo, 1, "grew: every page came empty and kept its mark");
+    demo_expect(demo, vms[2]->signal == SIGBUS && demo_stats(demo, 2).refused == 1,
+                vms[2]->signal == SIGBUS ? "VM 3 was refused the page and stopped by SIGBUS"
+                                         : "VM 3 was not stopped by SIGBUS");
+    return CLI_OK;
+}
+
 /* ------------------------------------------------------------------ the command */
 
 static int demo_run(struct demo *demo)
@@ -255,6 +329,8 @@ static int demo_run(struct demo *demo)
         ret = demo_work(demo);
     if (!ret)
         ret = demo_kill(demo);
+    if (!ret)
+        ret = demo_share(demo);
     if (!ret && demo->failures)
         ret = CLI_FAILED;
     if (demo->failures)

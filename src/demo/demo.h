@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * umdev demo: two VMs share one GPU.
+ * umdev demo: VMs share one GPU.
  *
- * The command's process is the GPU's: it opens a vgpu parent and serves two devices. Each VM is a
+ * The command's process is the GPU's: it opens a vgpu parent and serves three devices. Each VM is a
  * process of its own that knows its device's socket only: it maps its own memory, programs its
  * GPU through regions, ring and interrupts, and checks the result against a CPU reference. A VM
  * reports over a control socket, in lines of text:
@@ -22,7 +22,7 @@
 
 /* What a VM is told to do. */
 struct vm_job {
-    const char *scene;  /* "render" or "compose" */
+    const char *scene;  /* "render", "compose", "shrink", "grow", "trespass" */
     const char *socket; /* its device */
     const char *image;  /* PNG to compose, or NULL: one of our own */
     const char *output; /* PNG to write, or NULL: none */
@@ -32,8 +32,8 @@ struct vm_job {
 
 struct vm_report {
     uint64_t commands;     /* packets the GPU executed */
-    uint64_t mapped_bytes; /* read and written through the mapped framebuffer */
-    uint64_t differences;  /* pixels that are not the reference's */
+    uint64_t mapped_bytes; /* read and written through the mapped framebuffer or aperture */
+    uint64_t differences;  /* pixels that are not the reference's, pages that are not as left */
     uint64_t milliseconds;
 };
 
@@ -55,9 +55,14 @@ int scene_render(struct scene *scene, unsigned frame, struct picture *result);
 int scene_render_check(struct scene *scene, unsigned frame, const struct picture *result);
 int scene_compose(struct scene *scene, unsigned frame, struct picture *result);
 int scene_compose_check(struct scene *scene, unsigned frame, const struct picture *result);
+/* Those of the aperture make no picture. */
+int scene_shrink(struct scene *scene, unsigned frame, struct picture *result);
+int scene_grow(struct scene *scene, unsigned frame, struct picture *result);
+int scene_trespass(struct scene *scene, unsigned frame, struct picture *result);
 /* What the scene takes of guest memory, besides its ring. */
 uint64_t scene_render_memory(const struct vm_job *job);
 uint64_t scene_compose_memory(const struct vm_job *job);
+uint64_t scene_aperture_memory(const struct vm_job *job);
 
 void scene_progress(struct scene *scene, unsigned done, unsigned of);
 /* The framebuffer's first rows, read through the mapped BAR. −ENOMEM. */

@@ -16,12 +16,15 @@ struct scene_kind {
     const char *name;
     uint64_t (*memory)(const struct vm_job *job);
     int (*draw)(struct scene *scene, unsigned frame, struct picture *result);
-    int (*check)(struct scene *scene, unsigned frame, const struct picture *result);
+    int (*check)(struct scene *scene, unsigned frame, const struct picture *result); /* or NULL */
 };
 
 static const struct scene_kind scene_kinds[] = {
     {"render", scene_render_memory, scene_render, scene_render_check},
     {"compose", scene_compose_memory, scene_compose, scene_compose_check},
+    {"shrink", scene_aperture_memory, scene_shrink, NULL},
+    {"grow", scene_aperture_memory, scene_grow, NULL},
+    {"trespass", scene_aperture_memory, scene_trespass, NULL},
 };
 
 static uint64_t now_ms(void)
@@ -82,7 +85,7 @@ static int draw_frames(struct scene *scene, const struct scene_kind *kind)
         else if (!job->frames)
             fprintf(scene->control, "progress 0\n");
     } while (!ret && frame != job->frames);
-    if (!ret)
+    if (!ret && kind->check)
         ret = kind->check(scene, frame - 1, &result);
     if (!ret && job->output)
         ret = picture_write(job->output, &result, &scene->error);

@@ -124,8 +124,10 @@ void vms_wait(struct vm **vms, unsigned n, bool (*enough)(struct vm **vms, unsig
 
 void vm_reap(struct vm *vm)
 {
-    if (vm->pid > 0)
-        waitpid(vm->pid, NULL, 0);
+    int status = 0;
+
+    if (vm->pid > 0 && waitpid(vm->pid, &status, 0) == vm->pid && WIFSIGNALED(status))
+        vm->signal = WTERMSIG(status);
     if (vm->control >= 0)
         close(vm->control);
     vm->pid = 0;

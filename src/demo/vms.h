@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#define VMS_MAX 2
+#define VMS_MAX 3
 
 struct vm {
     const char *name; /* "VM 1" */
@@ -22,6 +22,7 @@ struct vm {
     bool finished;        /* said done or failed, or died */
     bool failed;
     char reason[512];
+    int signal; /* that ended it, once it is reaped; 0: none */
     struct vm_report report;
 };
 

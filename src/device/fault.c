@@ -17,6 +17,7 @@
 struct answer {
     struct umdev_map map;
     int error;        /* 0 or −errno */
+    bool trapped;     /* no memory: messages are the driver's to answer */
     const char *what; /* is wrong with the driver's answer, which is EIO then */
 };
 
@@ -123,14 +124,20 @@ static struct answer driver_ask(struct umdev_device *dev, unsigned index, uint64
 {
     const struct region *region = &dev->regions[index];
     struct answer answer = {.map = map_default(region)};
+    int ret = 0;
 
     if (access & UMDEV_WRITE && region->flags & UMDEV_BAR_READONLY) {
         answer.error = -EPERM;
         return answer;
     }
     if (dev->driver->map_request)
-        answer.error =
-            driver_result(dev->driver->map_request(dev, index, page, access, &answer.map));
+        ret = dev->driver->map_request(dev, index, page, access, &answer.map);
+    if (ret == UMDEV_MAP_TRAPPED) {
+        answer.map = (struct umdev_map){.first = page, .last = page + PAGE_SIZE_4K - 1};
+        answer.trapped = true;
+        return answer;
+    }
+    answer.error = driver_result(ret);
     if (answer.error < 0)
         return answer;
     answer.what = map_fault(dev, index, page, &answer.map);
@@ -304,7 +311,7 @@ static int answer_send(struct umdev_device *dev, struct answer *answer, void *op
     };
     int ret;
 
-    if (answer->error == 0 && mem_is_kept(dev, answer->map.mem))
+    if (answer->error == 0 && (answer->trapped || mem_is_kept(dev, answer->map.mem)))
         answer->error = -EPERM;
     if (answer->error == 0) {
         map.first = answer->map.first;
@@ -349,8 +356,16 @@ struct fault_copy {
     uint64_t offset; /* in the region */
     uint8_t *buf;
     size_t len;
-    int error; /* of the page that was refused */
+    int error;    /* of the page that was refused */
+    bool trapped; /* the page is the driver's to answer */
 };
+
+static void copy_advance(struct fault_copy *copy, size_t len)
+{
+    copy->offset += len;
+    copy->buf += len;
+    copy->len -= len;
+}
 
 /* As much as the answer covers. */
 static int answer_copy(struct umdev_device *dev, struct answer *answer, void *opaque)
@@ -362,7 +377,8 @@ static int answer_copy(struct umdev_device *dev, struct answer *answer, void *op
 
     (void)dev;
     copy->error = answer->error;
-    if (answer->error < 0)
+    copy->trapped = answer->trapped;
+    if (answer->error < 0 || answer->trapped)
         return 0;
     len = (size_t)MIN(MIN(copy->len, map->last + 1 - copy->offset), COPY_MAX);
     bytes = map->mem->bytes + map->mem_offset + (copy->offset - map->first);
@@ -370,17 +386,34 @@ static int answer_copy(struct umdev_device *dev, struct answer *answer, void *op
         bytes_store(bytes, copy->buf, len);
     else
         bytes_load(copy->buf, bytes, len);
-    copy->offset += len;
-    copy->buf += len;
-    copy->len -= len;
+    copy_advance(copy, len);
     return 0;
+}
+
+/* What lies in the page, by the driver's read() or write(): it looks for itself what is there. */
+static int page_trap(struct umdev_device *dev, unsigned index, struct fault_copy *copy)
+{
+    const struct umdev_driver *driver = dev->driver;
+    size_t len = (size_t)MIN(copy->len,
+                             align_down(copy->offset, PAGE_SIZE_4K) + PAGE_SIZE_4K - copy->offset);
+    int ret = -EIO;
+
+    if (copy->write && driver->write)
+        ret = driver_result(driver->write(dev, index, copy->offset, copy->buf, len));
+    else if (!copy->write && driver->read)
+        ret = driver_result(driver->read(dev, index, copy->offset, copy->buf, len));
+    copy_advance(copy, len);
+    return ret;
 }
 
 static int fault_copy(struct umdev_device *dev, unsigned index, struct fault_copy *copy)
 {
-    while (copy->len > 0 && copy->error == 0)
+    while (copy->len > 0 && copy->error == 0) {
         fault_ask(dev, index, align_down(copy->offset, PAGE_SIZE_4K),
                   copy->write ? UMDEV_WRITE : UMDEV_READ, answer_copy, copy);
+        if (copy->error == 0 && copy->trapped)
+            copy->error = page_trap(dev, index, copy);
+    }
     return copy->error;
 }
 

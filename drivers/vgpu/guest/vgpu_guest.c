@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define PAGE UINT64_C(4096)
+
 /* Config space: the command register and what a driver switches on in it. */
 enum {
     CONFIG_COMMAND = 4,
@@ -61,11 +63,11 @@ static int guest_give_memory(struct vgpu_guest *guest, uint64_t size)
     int fd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int ret;
 
-    size = (size + 4095) & ~UINT64_C(4095);
+    guest->memory_size = (size + PAGE - 1) & ~(PAGE - 1);
+    size = guest->memory_size + PAGE;
     ret = fd < 0 || ftruncate(fd, (off_t)size) ? -errno : 0;
     if (!ret) {
         guest->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        guest->memory_size = size;
         ret = guest->memory == MAP_FAILED
                   ? -ENOMEM
                   : umdev_client_dma_map(guest->client, fd, 0, umdev_iova(VGPU_GUEST_IOVA), size,
@@ -135,7 +137,7 @@ void vgpu_guest_close(struct vgpu_guest *guest)
 {
     umdev_client_close(guest->client);
     if (guest->memory != MAP_FAILED)
-        munmap(guest->memory, guest->memory_size);
+        munmap(guest->memory, guest->memory_size + PAGE);
 }
 
 void *vgpu_guest_alloc(struct vgpu_guest *guest, uint64_t size, uint64_t *iova)
@@ -144,7 +146,7 @@ void *vgpu_guest_alloc(struct vgpu_guest *guest, uint64_t size, uint64_t *iova)
 
     if (size > guest->memory_size - start)
         return NULL;
-    guest->used = (start + size + 4095) & ~UINT64_C(4095);
+    guest->used = (start + size + PAGE - 1) & ~(PAGE - 1);
     if (guest->used > guest->memory_size)
         guest->used = guest->memory_size;
     *iova = VGPU_GUEST_IOVA + start;
@@ -262,4 +264,84 @@ int vgpu_guest_finish(struct vgpu_guest *guest, int timeout_ms)
             return 0;
     }
     return ret;
+}
+
+/* ------------------------------------------------------------------ aperture and VRAM */
+
+int vgpu_guest_map_aperture(struct vgpu_guest *guest)
+{
+    struct umdev_region_info info;
+    int ret = umdev_client_get_region(guest->client, VGPU_BAR_APERTURE, &info);
+
+    if (ret)
+        return ret;
+    if (!(info.flags & UMDEV_REGION_FAULT_MAPPED))
+        return -ENOTSUP;
+    guest->aperture = umdev_client_map_region(guest->client, VGPU_BAR_APERTURE, 0, info.size);
+    if (!guest->aperture)
+        return -errno;
+    guest->aperture_size = info.size;
+    return 0;
+}
+
+int vgpu_guest_ggtt_write(struct vgpu_guest *guest, uint32_t first, const uint64_t *entries,
+                          uint32_t count)
+{
+    int ret = 0;
+
+    while (count && !ret) {
+        uint32_t piece = count < VGPU_GGTT_WINDOW ? count : VGPU_GGTT_WINDOW;
+
+        ret = vgpu_guest_write32(guest, VGPU_REG_GGTT_INDEX, first);
+        if (!ret)
+            ret = umdev_client_write(guest->client, VGPU_BAR_REGS, VGPU_REG_GGTT, entries,
+                                     piece * sizeof(entries[0]));
+        first += piece;
+        entries += piece;
+        count -= piece;
+    }
+    return ret;
+}
+
+int vgpu_guest_ggtt_map(struct vgpu_guest *guest, uint32_t first, uint64_t address, uint64_t bytes)
+{
+    const struct vgpu_ggtt_fill packet = {
+        .header.word = VGPU_HEADER(VGPU_OP_GGTT_FILL, VGPU_GGTT_FILL_STEP, sizeof(packet)),
+        .first = first,
+        .count = (uint32_t)(bytes / PAGE),
+        .entry = address | VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE,
+    };
+
+    return vgpu_guest_emit(guest, &packet, sizeof(packet));
+}
+
+int vgpu_guest_vram_alloc(struct vgpu_guest *guest, uint64_t address, uint64_t bytes,
+                          int timeout_ms)
+{
+    const struct vgpu_alloc packet = {
+        .header.word = VGPU_HEADER(VGPU_OP_ALLOC, VGPU_ALLOC_RESULT, sizeof(packet)),
+        .address = address,
+        .bytes = bytes,
+        .result = VGPU_GUEST_IOVA + guest->memory_size,
+    };
+    const uint64_t *result = (const uint64_t *)(const void *)(guest->memory + guest->memory_size);
+    int ret = vgpu_guest_emit(guest, &packet, sizeof(packet));
+
+    if (!ret)
+        ret = vgpu_guest_finish(guest, timeout_ms);
+    if (!ret && __atomic_load_n(result, __ATOMIC_ACQUIRE) != VGPU_ERR_NONE)
+        ret = -ENOSPC;
+    return ret;
+}
+
+int vgpu_guest_vram_free(struct vgpu_guest *guest, uint64_t address, uint64_t bytes, int timeout_ms)
+{
+    const struct vgpu_free packet = {
+        .header.word = VGPU_HEADER(VGPU_OP_FREE, 0, sizeof(packet)),
+        .address = address,
+        .bytes = bytes,
+    };
+    int ret = vgpu_guest_emit(guest, &packet, sizeof(packet));
+
+    return ret ? ret : vgpu_guest_finish(guest, timeout_ms);
 }

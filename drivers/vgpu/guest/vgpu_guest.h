@@ -4,9 +4,9 @@
  * one. The demo, the benchmarks and the tests use it; it knows umdev/client.h and the datasheet.
  *
  * Data model. The guest owns `memory_size` bytes of memory, a memfd that the device reaches at
- * VGPU_GUEST_IOVA. The ring lies at its start, buffers are handed out behind it and never taken
- * back one by one. Packets are written at `tail`; a doorbell tells the device; fences count up and
- * signal MSI-X vector 0. One thread at a time.
+ * VGPU_GUEST_IOVA, and a page more behind it for what packets answer. The ring lies at its start,
+ * buffers are handed out behind it and never taken back one by one. Packets are written at `tail`;
+ * a doorbell tells the device; fences count up and signal MSI-X vector 0. One thread at a time.
  */
 #ifndef VGPU_GUEST_H
 #define VGPU_GUEST_H
@@ -29,6 +29,8 @@ struct vgpu_guest {
     uint32_t head, tail;      /* head: as last read */
     uint64_t fence;           /* the last value emitted */
     int irq_fence, irq_error; /* eventfds */
+    uint8_t *aperture;        /* BAR 4, once it is mapped */
+    uint64_t aperture_size;
 };
 
 /*
@@ -57,6 +59,28 @@ int vgpu_guest_submit(struct vgpu_guest *guest);
  * ETIMEDOUT: nothing for `timeout_ms`.
  */
 int vgpu_guest_finish(struct vgpu_guest *guest, int timeout_ms);
+
+/*
+ * Map the aperture, all of it: guest->aperture. What a page of it shows its entry of the GGTT says;
+ * touching one that has none is SIGBUS. ENOTSUP: no fault-mapping here; umdev_client_read() and
+ * _write() reach it. Others: umdev/client.h.
+ */
+int vgpu_guest_map_aperture(struct vgpu_guest *guest);
+/* Write entries (VGPU_GGTT_*) by the window; when it returns nobody sees the old ones' pages. */
+int vgpu_guest_ggtt_write(struct vgpu_guest *guest, uint32_t first, const uint64_t *entries,
+                          uint32_t count);
+/* The entries of `bytes` bytes of VRAM at `address`, by the ring. Emits; see vgpu_guest_finish().
+ */
+int vgpu_guest_ggtt_map(struct vgpu_guest *guest, uint32_t first, uint64_t address, uint64_t bytes);
+
+/*
+ * Make pages of the VRAM beyond guest->vram_size be there, or no more, and wait for it. ENOSPC: the
+ * parent has not so many left. Otherwise as vgpu_guest_finish(); a range that can't be is EIO.
+ */
+int vgpu_guest_vram_alloc(struct vgpu_guest *guest, uint64_t address, uint64_t bytes,
+                          int timeout_ms);
+int vgpu_guest_vram_free(struct vgpu_guest *guest, uint64_t address, uint64_t bytes,
+                         int timeout_ms);
 
 /* A surface in VRAM or (space VGPU_SPACE_GUEST) guest memory, rows packed. */
 struct vgpu_surface vgpu_guest_surface(uint32_t space, uint64_t address, uint32_t format,

@@ -174,12 +174,17 @@ void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, 
         guest->where[other] = place;
     }
     machine->vram_size = vram_size;
-    machine->vram = must_alloc(vram_size);
+    machine->vram = must_alloc(vram_size + MACHINE_GROW);
+    assert_int_equal(
+        vgpu_vram_init(&machine->pages, machine->vram, vram_size, vram_size + MACHINE_GROW), 0);
+    assert_int_equal(vgpu_ggtt_init(&machine->ggtt, MACHINE_ENTRIES, &machine->pages), 0);
+    vgpu_pool_init(&machine->pool, MACHINE_POOL);
     machine->scratch = must_alloc(sizeof(union vgpu_scratch));
     machine->ring.memory = (struct vgpu_memory){
         .pins = &machine->pins,
-        .vram = machine->vram,
-        .vram_size = vram_size,
+        .vram = &machine->pages,
+        .ggtt = &machine->ggtt,
+        .pool = &machine->pool,
     };
     machine_restart(machine);
 }
@@ -188,6 +193,9 @@ void machine_free(struct machine *machine)
 {
     assert_int_equal(machine_pinned(machine), 0);
     vgpu_mmu_fini(&machine->guest.mmu);
+    vgpu_ggtt_fini(&machine->ggtt);
+    vgpu_vram_fini(&machine->pages);
+    vgpu_pool_fini(&machine->pool);
     free(machine->guest.pages);
     free(machine->vram);
     free(machine->scratch);
@@ -241,6 +249,20 @@ unsigned machine_pinned(const struct machine *machine)
     return pinned;
 }
 
+/* What the keeper does, with nobody to take pages back from. */
+static void settle(struct machine *machine)
+{
+    struct vgpu_settle *due = &machine->ring.settle;
+
+    if (!vgpu_settle_due(due))
+        return;
+    machine->settled = *due;
+    if (due->pages)
+        memset(machine->vram + due->address, 0, due->len);
+    vgpu_pool_give(&machine->pool, due->pages);
+    *due = (struct vgpu_settle){0};
+}
+
 enum vgpu_step machine_run(struct machine *machine)
 {
     enum vgpu_step step;
@@ -248,6 +270,7 @@ enum vgpu_step machine_run(struct machine *machine)
     do {
         step =
             vgpu_ring_step(&machine->ring, machine->tail, machine->scratch, &machine->interrupts);
+        settle(machine);
         machine->steps++;
         for (unsigned i = 0; i < VGPU_HOLDS; i++)
             assert_int_equal(machine->pins.holds[i].users, 0);

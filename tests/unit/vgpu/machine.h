@@ -24,6 +24,11 @@
 /* Guest memory that tests may use for surfaces. */
 #define MACHINE_USABLE (MACHINE_GUEST - MACHINE_RING_SIZE)
 
+/* Beyond the VRAM's share; of it the pool has less. */
+#define MACHINE_GROW    (64 * (uint64_t)MACHINE_PAGE)
+#define MACHINE_POOL    48u
+#define MACHINE_ENTRIES 20000u /* of the GGTT */
+
 struct umdev_device {
     uint8_t *pages;
     uint32_t where[MACHINE_PAGES]; /* a guest page's place in `pages` */
@@ -40,7 +45,11 @@ struct umdev_device {
 struct machine {
     struct umdev_device guest;
     uint8_t *vram;
-    uint64_t vram_size;
+    uint64_t vram_size; /* the share: MACHINE_GROW bytes more can be allocated */
+    struct vgpu_vram pages;
+    struct vgpu_ggtt ggtt;
+    struct vgpu_pool pool;
+    struct vgpu_settle settled; /* the last that was due */
     union vgpu_scratch *scratch;
     struct vgpu_ring ring;
     struct vgpu_pins pins;

@@ -94,9 +94,14 @@ static struct umdev_client *connect_pair(const struct rig *rig)
 
 void rig_connect(struct rig *rig)
 {
+    rig_attach(rig, connect_pair(rig));
+}
+
+void rig_attach(struct rig *rig, struct umdev_client *client)
+{
     const uint16_t command = 0x6; /* memory, bus master */
 
-    rig->client = connect_pair(rig);
+    rig->client = client;
     rig->memfd = memfd_create("guest", MFD_CLOEXEC);
     assert_true(rig->memfd >= 0);
     assert_int_equal(ftruncate(rig->memfd, RIG_MEMORY), 0);

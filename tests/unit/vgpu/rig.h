@@ -40,6 +40,8 @@ void rig_free(struct rig *rig);
 /* The two halves of a client's life. Another may follow at once. */
 void rig_connect(struct rig *rig);
 void rig_disconnect(struct rig *rig);
+/* The first half for a client that exists, maybe in a process without the host. */
+void rig_attach(struct rig *rig, struct umdev_client *client);
 
 uint32_t rig_read32(const struct rig *rig, uint32_t reg);
 uint64_t rig_read64(const struct rig *rig, uint32_t reg);

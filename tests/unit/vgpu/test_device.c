@@ -65,8 +65,9 @@ static void test_capacity(void **state)
 
 static void test_parameters(void **state)
 {
-    static const char *const bad[] = {"vram=24M",  "vram=4M",    "vram=1",  "engines=0",
-                                      "quantum=0", "colour=red", "bus=pci", "bus="};
+    static const char *const bad[] = {
+        "vram=24M", "vram=4M", "vram=1",  "engines=0", "quantum=0",   "colour=red",
+        "bus=pci",  "bus=",    "quota=0", "quota=9",   "aperture=3M", "aperture=512K"};
     struct umdev_host *host = *state;
 
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -132,8 +133,8 @@ static void test_register_accesses(void **state)
     assert_int_equal(rig_read32(&rig, VGPU_REG_ID), VGPU_ID);
     rig_write32(&rig, 0x2000, 5);
     assert_int_equal(rig_read32(&rig, 0x2000), 0);
-    rig_write32(&rig, VGPU_BAR_REGS_SIZE - 4, 5);
-    assert_int_equal(rig_read32(&rig, VGPU_BAR_REGS_SIZE - 4), 0);
+    rig_write32(&rig, VGPU_REG_GGTT - 4, 5);
+    assert_int_equal(rig_read32(&rig, VGPU_REG_GGTT - 4), 0);
     /* Anything but whole dwords. */
     assert_int_equal(umdev_client_read(client, VGPU_BAR_REGS, VGPU_REG_ID, &value, 2), -EINVAL);
     assert_int_equal(umdev_client_read(client, VGPU_BAR_REGS, VGPU_REG_ID + 2, &value, 4), -EINVAL);

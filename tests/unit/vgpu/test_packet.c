@@ -9,6 +9,14 @@
 
 #define VRAM ((uint64_t)1 << 20)
 
+#define ENTRIES 64u
+
+/* A page of VRAM beyond the first MiB is there: the third of four. */
+static uint64_t allocated[] = {1 << 2};
+static struct vgpu_vram vram = {.share = VRAM, .size = VRAM + 4 * VGPU_PAGE, .pages = allocated};
+static struct vgpu_ggtt ggtt = {.count = ENTRIES, .vram = &vram};
+static const struct vgpu_memory memory = {.vram = &vram, .ggtt = &ggtt};
+
 static const struct vgpu_surface picture = {
     .format = VGPU_FORMAT_ARGB8888, .pitch = 256, .width = 64, .height = 32, .address = 4096};
 static const struct vgpu_surface picture_2 = {
@@ -28,6 +36,10 @@ union packet {
     struct vgpu_blur blur;
     struct vgpu_histogram histogram;
     struct vgpu_plasma plasma;
+    struct vgpu_ggtt_fill ggtt_fill;
+    struct vgpu_ggtt_load ggtt_load;
+    struct vgpu_alloc alloc;
+    struct vgpu_free free;
     uint32_t words[VGPU_PACKET_MAX / 4];
 };
 
@@ -101,15 +113,41 @@ static union packet good_plasma(void)
                   .rect = {0, 0, 64, 32}, .scale = 8);
 }
 
+static union packet good_ggtt_fill(void)
+{
+    return PACKET(ggtt_fill, VGPU_OP_GGTT_FILL, 0, .first = 1, .count = ENTRIES - 1, .entry = 1);
+}
+
+static union packet good_ggtt_load(void)
+{
+    return PACKET(ggtt_load, VGPU_OP_GGTT_LOAD, VGPU_SPACE_GUEST, .address = 8, .first = 0,
+                  .count = ENTRIES);
+}
+
+static union packet good_alloc(void)
+{
+    union packet p =
+        PACKET(alloc, VGPU_OP_ALLOC, 0, .address = VRAM, .bytes = 4 * VGPU_PAGE, .result = 4096);
+
+    p.header.word = VGPU_HEADER(VGPU_OP_ALLOC, VGPU_ALLOC_RESULT, sizeof(p.alloc));
+    return p;
+}
+
+static union packet good_free(void)
+{
+    return PACKET(free, VGPU_OP_FREE, 0, .address = VRAM + VGPU_PAGE, .bytes = VGPU_PAGE);
+}
+
 static union packet (*const good[])(void) = {
-    good_fill,       good_copy,   good_blend, good_fence,     good_batch,
-    good_mandelbrot, good_matmul, good_blur,  good_histogram, good_plasma,
+    good_fill,       good_copy,      good_blend, good_fence,     good_batch,
+    good_mandelbrot, good_matmul,    good_blur,  good_histogram, good_plasma,
+    good_ggtt_fill,  good_ggtt_load, good_alloc, good_free,
 };
 #define NGOOD (sizeof(good) / sizeof(good[0]))
 
 static bool decode(const union packet *p, struct vgpu_command *command, struct vgpu_fault *fault)
 {
-    return vgpu_packet_decode(p, sizeof(*p), sizeof(*p), false, VRAM, command, fault);
+    return vgpu_packet_decode(p, sizeof(*p), sizeof(*p), false, &memory, command, fault);
 }
 
 static void expect(union packet p, enum vgpu_error code, size_t field)
@@ -163,9 +201,9 @@ static void test_headers(void **state)
             struct vgpu_command command;
             struct vgpu_fault fault;
 
-            assert_true(vgpu_packet_decode(&p, bytes, bytes, false, VRAM, &command, &fault));
+            assert_true(vgpu_packet_decode(&p, bytes, bytes, false, &memory, &command, &fault));
             assert_false(
-                vgpu_packet_decode(&p, bytes - 8, bytes - 8, false, VRAM, &command, &fault));
+                vgpu_packet_decode(&p, bytes - 8, bytes - 8, false, &memory, &command, &fault));
             assert_int_equal(fault.code, VGPU_ERR_LENGTH);
         }
     }
@@ -291,6 +329,42 @@ static void test_parameters(void **state)
     EXPECT(good_histogram, p.histogram.src.format = VGPU_FORMAT_RAW32, VGPU_ERR_SURFACE,
            AT(histogram, src.format));
     EXPECT(good_plasma, p.plasma.scale = 0, VGPU_ERR_PARAMETER, AT(plasma, scale));
+    EXPECT(good_ggtt_fill, p.ggtt_fill.count = 0, VGPU_ERR_PARAMETER, AT(ggtt_fill, count));
+    EXPECT(good_ggtt_fill, p.ggtt_fill.count = ENTRIES, VGPU_ERR_BOUNDS, AT(ggtt_fill, first));
+    EXPECT(good_ggtt_fill, p.ggtt_fill.first = ENTRIES, VGPU_ERR_BOUNDS, AT(ggtt_fill, first));
+    EXPECT(good_ggtt_fill, p.ggtt_fill.count = UINT32_MAX, VGPU_ERR_BOUNDS, AT(ggtt_fill, first));
+    EXPECT(good_ggtt_load, p.header.arg = 1, VGPU_ERR_RESERVED, 4);
+    EXPECT(good_ggtt_load, p.ggtt_load.address = 4, VGPU_ERR_PARAMETER, AT(ggtt_load, address));
+    EXPECT(good_ggtt_load, p.ggtt_load.address = -(uint64_t)8, VGPU_ERR_BOUNDS,
+           AT(ggtt_load, address));
+    EXPECT(good_ggtt_load, (p.header.arg = 0, p.ggtt_load.address = VRAM - 8), VGPU_ERR_BOUNDS,
+           AT(ggtt_load, address));
+    EXPECT(good_ggtt_load, p.ggtt_load.first = 1, VGPU_ERR_BOUNDS, AT(ggtt_load, first));
+    EXPECT(good_alloc, p.alloc.address += 8, VGPU_ERR_PARAMETER, AT(alloc, address));
+    EXPECT(good_alloc, p.alloc.address -= VGPU_PAGE, VGPU_ERR_BOUNDS, AT(alloc, address));
+    EXPECT(good_alloc, p.alloc.address = -VGPU_PAGE, VGPU_ERR_BOUNDS, AT(alloc, address));
+    EXPECT(good_alloc, p.alloc.bytes += VGPU_PAGE, VGPU_ERR_BOUNDS, AT(alloc, address));
+    EXPECT(good_alloc, p.alloc.bytes = -VGPU_PAGE, VGPU_ERR_BOUNDS, AT(alloc, address));
+    EXPECT(good_alloc, p.alloc.bytes = 0, VGPU_ERR_PARAMETER, AT(alloc, bytes));
+    EXPECT(good_alloc, p.alloc.bytes = 8, VGPU_ERR_PARAMETER, AT(alloc, bytes));
+    EXPECT(good_alloc, p.alloc.result = 4, VGPU_ERR_PARAMETER, AT(alloc, result));
+    EXPECT(good_alloc, p.header.word &= ~0xff00u, VGPU_ERR_RESERVED, AT(alloc, result));
+    EXPECT(good_free, p.free.address = VRAM - VGPU_PAGE, VGPU_ERR_BOUNDS, AT(free, address));
+    EXPECT(good_free, p.free.bytes = 0, VGPU_ERR_PARAMETER, AT(free, bytes));
+    /* Of the VRAM beyond the share only what is allocated is there. */
+    EXPECT(good_fill, p.fill.dst.address = VRAM, VGPU_ERR_BOUNDS, AT(fill, dst.address));
+    EXPECT(good_fill, p.fill.dst.address = VRAM + 2 * VGPU_PAGE, VGPU_ERR_BOUNDS,
+           AT(fill, dst.address));
+    {
+        union packet p = good_fill();
+        struct vgpu_command command;
+        struct vgpu_fault fault;
+
+        p.fill.dst.height = 16;
+        p.fill.rect.height = 14;
+        p.fill.dst.address = VRAM + 2 * VGPU_PAGE;
+        assert_true(decode(&p, &command, &fault));
+    }
     EXPECT(good_plasma, p.plasma.dst.format = VGPU_FORMAT_RAW32, VGPU_ERR_SURFACE,
            AT(plasma, dst.format));
 }
@@ -305,7 +379,8 @@ static void check_area(const struct vgpu_area *area)
     assert_true(area->pitch >= (uint64_t)area->width * area->bpp);
     assert_true(area->address % area->bpp == 0 && area->pitch % area->bpp == 0);
     assert_true(vgpu_area_last(area) >= area->address);
-    assert_true(area->guest || vgpu_area_last(area) < VRAM);
+    assert_true(area->guest ||
+                vgpu_vram_holds(&vram, area->address, vgpu_area_last(area) - area->address + 1));
 }
 
 static void test_fuzz(void **state)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The keeper: settles what a device's ring has changed, so that no engine waits for the client. */
+#include "aperture.h"
+
+static void *keeper_main(void *opaque)
+{
+    struct vgpu *gpu = opaque;
+    struct vgpu_parent *parent = gpu->parent;
+
+    pthread_mutex_lock(&parent->lock);
+    while (!gpu->keeper_stop) {
+        uint32_t due;
+
+        if (!gpu->settling) {
+            pthread_cond_wait(&gpu->settle, &parent->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&parent->lock);
+        vgpu_aperture_settle(gpu, &gpu->ring.settle);
+        pthread_mutex_lock(&parent->lock);
+        due = vgpu_engine_publish(gpu, gpu->settle_step, 0);
+        if (due) {
+            pthread_mutex_unlock(&parent->lock);
+            vgpu_interrupt(gpu, due);
+            pthread_mutex_lock(&parent->lock);
+        }
+        gpu->settling = false;
+        if (gpu->hold)
+            pthread_cond_broadcast(&parent->quiet);
+        else
+            vgpu_engine_kick(gpu);
+    }
+    pthread_mutex_unlock(&parent->lock);
+    return NULL;
+}
+
+int vgpu_keeper_start(struct vgpu *gpu)
+{
+    int ret;
+
+    pthread_cond_init(&gpu->settle, NULL);
+    ret = vgpu_thread_start(&gpu->keeper, keeper_main, gpu);
+    if (ret)
+        pthread_cond_destroy(&gpu->settle);
+    return ret;
+}
+
+void vgpu_keeper_stop(struct vgpu *gpu)
+{
+    pthread_mutex_lock(&gpu->parent->lock);
+    gpu->keeper_stop = true;
+    pthread_cond_signal(&gpu->settle);
+    pthread_mutex_unlock(&gpu->parent->lock);
+    pthread_join(gpu->keeper, NULL);
+    pthread_cond_destroy(&gpu->settle);
+}
