@@ -101,6 +101,7 @@ struct row {
     ROW(irq_set_irqs_row) \
     ROW(vgpu_fill_row) \
     ROW(vgpu_copy_row) \
+    ROW(vgpu_ggtt_row) \
     ROW(memory_server_row) \
     ROW(memory_device_row) \
     ROW(life_create_row)

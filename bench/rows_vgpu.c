@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vgpu's fill and copy in its own memory, against memset and memcpy of the same size here. */
+/*
+ * vgpu's fill and copy in its own memory, against memset and memcpy of the same size here; what a
+ * change of the aperture's page table costs beside a fence.
+ */
 #include "bench.h"
 
 #include "vgpu_guest.h"
@@ -18,12 +21,14 @@ enum {
     HEIGHT = 2048,
     BYTES = WIDTH * HEIGHT * 4,
     COMMANDS = 4,
+    GGTT_PAGES = 512,
     TIMEOUT_MS = 10000,
 };
 
 struct vgpu_ours {
     pid_t pid;
     struct vgpu_guest guest;
+    uint64_t page; /* vgpu.ggtt */
 };
 
 struct vgpu_floor {
@@ -179,6 +184,62 @@ static int vgpu_copy_start(struct row_run *run)
 {
     return vgpu_start(run, copy_measure, memcpy_measure);
 }
+
+/* ------------------------------------------------------------------ the GGTT */
+
+/* Every time other pages. Nobody has touched the aperture: it is the hand-over that costs. */
+static int ggtt_measure(void *state, double *samples, size_t n)
+{
+    struct vgpu_ours *ours = state;
+    int ret = 0;
+
+    for (size_t i = 0; !ret && i < n; i++) {
+        uint64_t start = bench_now_ns();
+
+        ours->page ^= 4096;
+        ret = vgpu_guest_ggtt_map(&ours->guest, 0, ours->page, (uint64_t)GGTT_PAGES * 4096);
+        if (!ret)
+            ret = vgpu_guest_finish(&ours->guest, TIMEOUT_MS);
+        samples[i] = (double)(bench_now_ns() - start);
+    }
+    return ret;
+}
+
+static int fence_measure(void *state, double *samples, size_t n)
+{
+    struct vgpu_ours *ours = state;
+    int ret = 0;
+
+    for (size_t i = 0; !ret && i < n; i++) {
+        uint64_t start = bench_now_ns();
+
+        ret = vgpu_guest_finish(&ours->guest, TIMEOUT_MS);
+        samples[i] = (double)(bench_now_ns() - start);
+    }
+    return ret;
+}
+
+static int vgpu_ggtt_start(struct row_run *run)
+{
+    int ret = vgpu_start(run, ggtt_measure, memset_measure);
+
+    if (ret)
+        return ret;
+    /* The floor is the same device's. */
+    floor_stop(run->floor.state);
+    run->floor = (struct subject){fence_measure, NULL, run->ours.state};
+    return 0;
+}
+
+const struct row vgpu_ggtt_row = {
+    .name = "vgpu.ggtt",
+    .what = "GGTT_FILL of 512 entries, doorbell to fence / a fence alone",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .placed = true,
+    .samples = 200,
+    .start = vgpu_ggtt_start,
+};
 
 const struct row vgpu_fill_row = {
     .name = "vgpu.fill",
