@@ -45,17 +45,20 @@ static int set_slot(const struct vm *vm, unsigned slot, uint64_t address, void *
 }
 
 /*
- * A guest that halts without KVM's help never waits for a page in KVM's background. There a page
- * that can't be had may be tried again for ever, where here KVM_RUN ends. Ours does not halt.
+ * With interrupt controllers of its own KVM fetches a page that is not there in the background, and
+ * then always for writing: a page that can only be read would be refused to a guest that reads it.
+ * Where there is no page at all it may try for ever. It does none of this in a VM whose HLT does
+ * not exit. Our guest never halts.
  */
-static void no_background_faults(const struct vm *vm)
+static void forbid_background_faults(const struct vm *vm)
 {
     struct kvm_enable_cap cap = {
         .cap = KVM_CAP_X86_DISABLE_EXITS,
         .args = {KVM_X86_DISABLE_EXITS_HLT},
     };
 
-    (void)ioctl(vm->fd, KVM_ENABLE_CAP, &cap);
+    if (ioctl(vm->fd, KVM_ENABLE_CAP, &cap))
+        fprintf(stderr, "tinyvm: KVM will ask for all pages as if they were written\n");
 }
 
 static int make_machine(struct vm *vm)
@@ -75,7 +78,7 @@ static int make_machine(struct vm *vm)
         return complain("set addresses", errno);
     if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0))
         return complain("create interrupt controllers", errno);
-    no_background_faults(vm);
+    forbid_background_faults(vm);
     return 0;
 }
 

@@ -80,6 +80,7 @@ void vm_fail_touch(struct vcpu *vcpu, int error)
     const uint8_t *lost = vcpu->lost;
     uint64_t offset = lost ? (uint64_t)(lost - vm->device.mapped) : vm->guest->cpu[vcpu->n].touches;
 
+    offset -= offset % 4096;
     if (device_lost(vm))
         vm_fail_at(vcpu, "region %d, offset %#llx: the server is gone", vm->device.aperture,
                    (unsigned long long)offset);
