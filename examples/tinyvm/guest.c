@@ -12,11 +12,9 @@
 struct vcpu {
     struct guest *guest;
     struct guest_cpu *cpu;
-    unsigned loops;
-    struct {
-        uint32_t first;
-        uint64_t left;
-    } loop[GUEST_LOOPS];
+    unsigned loops; /* open */
+    uint64_t left[GUEST_LOOPS];
+    uint32_t first[GUEST_LOOPS]; /* the op after OP_REPEAT */
 };
 
 /* ------------------------------------------------------------------ memory and registers */
@@ -136,16 +134,17 @@ GUEST static void until(struct vcpu *v, uint64_t offset, uint64_t old, uint64_t 
  * Reads the same place until it is `last`. Another vCPU counts up what is there: it stores the next
  * number in the cell `high` before it can be seen, and in `low` when nothing else can be. So each
  * value lies between what `low` was before the read and what `high` is after it, and none is less
- * than the one before.
+ * than the one before. What was read is in the cell `seen`.
  */
 GUEST static void watch(struct vcpu *v, const struct guest_op *op)
 {
-    uint64_t last = arg(v, op, 3), reads = 0, changes = 0, before = 0, value = 0, low;
+    uint64_t last = arg(v, op, 4), reads = 0, changes = 0, before = 0, value = 0, low;
 
     while (value != last && !v->guest->stop) {
         low = cell(v->guest, op->arg[1]);
         value = load(v, arg(v, op, 0));
         check(v, value, low > before ? low : before, cell(v->guest, op->arg[2]));
+        set_cell(v->guest, op->arg[3], value);
         reads++;
         changes += value != before;
         before = value;
@@ -159,10 +158,10 @@ GUEST static void watch(struct vcpu *v, const struct guest_op *op)
 GUEST static uint32_t loop(struct vcpu *v, const struct guest_op *op, uint32_t at)
 {
     if (op->code == OP_REPEAT) {
-        v->loop[v->loops].first = at + 1;
-        v->loop[v->loops++].left = arg(v, op, 0);
-    } else if (--v->loop[v->loops - 1].left) {
-        return v->loop[v->loops - 1].first;
+        v->left[v->loops] = arg(v, op, 0);
+        v->first[v->loops++] = at + 1;
+    } else if (--v->left[v->loops - 1]) {
+        return v->first[v->loops - 1];
     } else {
         v->loops--;
     }
@@ -219,6 +218,8 @@ GUEST void guest_main(struct guest *guest, unsigned n)
     v.guest = guest;
     v.cpu = &guest->cpu[n];
     v.loops = 0;
+    for (unsigned i = 0; i < GUEST_LOOPS; i++)
+        v.left[i] = v.first[i] = 0;
     do {
         op = (const struct guest_op *)v.cpu->script + at;
         v.cpu->at = at++;

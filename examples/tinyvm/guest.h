@@ -21,7 +21,7 @@ enum {
     GUEST_CPUS = 2,
     GUEST_CELLS = 32,
     GUEST_CELL_IRQ = GUEST_CELLS - 1, /* counts interrupts; "@irq" */
-    GUEST_ARGS = 4,
+    GUEST_ARGS = 5,
     GUEST_LOOPS = 4, /* repeats inside one another */
 };
 
@@ -43,7 +43,7 @@ enum guest_code {
     OP_WRITE,      /* OFFSET VALUE */
     OP_EXPECT,     /* OFFSET VALUE */
     OP_UNTIL,      /* OFFSET OLD NEW */
-    OP_WATCH,      /* OFFSET @LOW @HIGH LAST */
+    OP_WATCH,      /* OFFSET @LOW @HIGH @SEEN LAST */
     OP_REG_READ,   /* OFFSET [@TO] */
     OP_REG_WRITE,  /* OFFSET VALUE */
     OP_REG_EXPECT, /* OFFSET VALUE */

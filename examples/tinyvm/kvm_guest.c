@@ -135,17 +135,16 @@ static int connect_interrupt(const struct vm *vm)
 
 /* ------------------------------------------------------------------ vCPUs */
 
+/* The guest's processor is this one, as far as KVM can. */
 static int set_cpuid(const struct vm *vm, const struct vcpu *vcpu)
 {
-    struct {
-        struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 entries[256];
-    } *cpuid = calloc(1, sizeof(*cpuid));
+    const uint32_t entries = 256;
+    struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + entries * sizeof(*cpuid->entries));
     int ret = 0;
 
     if (!cpuid)
         return complain("CPUID", ENOMEM);
-    cpuid->head.nent = 256;
+    cpuid->nent = entries;
     if (ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) || ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid))
         ret = complain("CPUID", errno);
     free(cpuid);

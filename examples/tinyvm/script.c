@@ -16,7 +16,7 @@ static const struct verb {
     {"write", OP_WRITE, "vv"},
     {"expect", OP_EXPECT, "vv"},
     {"until", OP_UNTIL, "vvv"},
-    {"watch", OP_WATCH, "vccv"},
+    {"watch", OP_WATCH, "vcccv"},
     {"reg-read", OP_REG_READ, "v?c"},
     {"reg-write", OP_REG_WRITE, "vv"},
     {"reg-expect", OP_REG_EXPECT, "vv"},
@@ -137,7 +137,7 @@ static int parse_line(struct reader *reader, char *line)
     if (!word)
         return 0;
     for (size_t i = 0; i < NUM_VERBS; i++) {
-        if (strcmp(word, verbs[i].name))
+        if (strcmp(word, verbs[i].name) != 0)
             continue;
         op.code = verbs[i].code;
         ret = parse_args(reader, &verbs[i], &rest, &op);

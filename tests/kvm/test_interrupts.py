@@ -35,7 +35,7 @@ def test_interrupt_by_a_trapped_register(testdev, start):
 def test_interrupts_hit_a_spinning_vcpu(testdev, start):
     """The vCPU that takes them reads the aperture all the time; the other one causes them."""
     rounds = 300
-    spin = "write 0 1\nset @2 1\nset @1 1\nset @3 1\nwatch 0 @1 @2 1000\nreport @irq\n"
+    spin = "write 0 1\nset @2 1\nset @1 1\nset @3 1\nwatch 0 @1 @2 @4 1000\nreport @irq\n"
     other = f"wait @3 1\nrepeat {rounds}\nadd @0 1\nreg-write {TRIGGER:#x} 0x20007\nwait @irq @0\n"
     other += "end\nset @2 1000\nwrite 0 1000\n"
     lines = start(testdev.path, spin, other, options=OPTIONS).succeeds()
