@@ -90,6 +90,7 @@ struct row {
     ROW(fault_first_touch_16_row) \
     ROW(fault_first_touch_512_row) \
     ROW(fault_scattered_row) \
+    ROW(fault_trapped_row) \
     ROW(fault_mapped_access_row) \
     ROW(fault_invalidate_1_row) \
     ROW(fault_invalidate_512_row) \
@@ -137,6 +138,14 @@ enum {
     BENCH_REG_SCRATCH = 0x00,
     BENCH_REG_DOORBELL = 0x08, /* a write signals MSI-X vector 0; ours can be an eventfd, too */
     BENCH_BAR_SIZE = 4096,
+};
+
+/* The floor of trapped accesses: a ping-pong of messages of these sizes. */
+int bench_ping_pong_start(struct row_run *run, size_t request, size_t reply);
+/* Those of a 4-byte read, headers included. */
+enum {
+    BENCH_READ_REQUEST = 32,
+    BENCH_READ_REPLY = 36,
 };
 
 /* What the reader rows share with a server process. */

@@ -105,8 +105,8 @@ static void ours_stop(void *state)
     free(ours);
 }
 
-int fault_client_start(struct row_run *run, size_t extent,
-                       int (*measure)(void *state, double *samples, size_t n))
+static int client_start(struct row_run *run, size_t extent, bool trapped,
+                        int (*measure)(void *state, double *samples, size_t n))
 {
     struct umdev_connect_options options = bench_connect_options;
     struct fault_client *ours = calloc(1, sizeof(*ours));
@@ -115,6 +115,7 @@ int fault_client_start(struct row_run *run, size_t extent,
     if (!ours)
         return -ENOMEM;
     options.max_fault_maps = FAULT_SCATTERED + 1;
+    options.no_fault = trapped;
     ours->extent = extent;
     ours->pid = bench_spawn(run->server_cpu, faulting_serve, NULL, &sock);
     if (ours->pid < 0) {
@@ -126,9 +127,21 @@ int fault_client_start(struct row_run *run, size_t extent,
     if (!ret)
         ret =
             umdev_client_write32(ours->client, FAULT_BAR_REGS, FAULT_REG_EXTENT, (uint32_t)extent);
-    if (ret)
+    if (ret || trapped)
         return ret;
     ours->view =
         umdev_client_map_region(ours->client, FAULT_BAR_PAGES, 0, FAULT_REGION_PAGES * BENCH_PAGE);
     return ours->view ? 0 : -errno;
+}
+
+int fault_client_start(struct row_run *run, size_t extent,
+                       int (*measure)(void *state, double *samples, size_t n))
+{
+    return client_start(run, extent, false, measure);
+}
+
+int fault_client_start_trapped(struct row_run *run,
+                               int (*measure)(void *state, double *samples, size_t n))
+{
+    return client_start(run, 1, true, measure);
 }

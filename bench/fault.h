@@ -36,6 +36,10 @@ struct fault_client {
 int fault_client_start(struct row_run *run, size_t extent,
                        int (*measure)(void *state, double *samples, size_t n));
 
+/* The same with a client that can't have pages mapped: it reads and writes by messages. */
+int fault_client_start_trapped(struct row_run *run,
+                               int (*measure)(void *state, double *samples, size_t n));
+
 static inline void fault_touch(const uint8_t *at, size_t count, size_t step)
 {
     for (size_t i = 0; i < count; i++)

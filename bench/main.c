@@ -19,7 +19,7 @@ enum {
     QUICK_SAMPLES = 20,
 };
 
-#define ROW_ADDRESS(name) &name,
+#define ROW_ADDRESS(name) &(name),
 static const struct row *const rows[] = {BENCH_ROWS(ROW_ADDRESS)};
 #define NROWS (sizeof(rows) / sizeof(rows[0]))
 

@@ -83,9 +83,10 @@ static void *raw_run(void *opaque)
         if (send(raw->sock, packet, sizeof(packet), MSG_NOSIGNAL) != sizeof(packet) ||
             recv(raw->sock, packet, sizeof(packet), MSG_WAITALL) != sizeof(packet))
             break;
-        mmap(raw->pages + (offset & ~(len - 1)), len, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_FIXED, raw->fd,
-             (off_t)((offset & ~(len - 1)) % (FAULT_OBJECT_PAGES * BENCH_PAGE)));
+        if (mmap(raw->pages + (offset & ~(len - 1)), len, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_FIXED, raw->fd,
+                 (off_t)((offset & ~(len - 1)) % (FAULT_OBJECT_PAGES * BENCH_PAGE))) == MAP_FAILED)
+            break;
         ioctl(raw->uffd, UFFDIO_WAKE, &range);
     }
     return NULL;

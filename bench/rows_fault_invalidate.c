@@ -64,8 +64,9 @@ static void *taker_run(void *opaque)
     char packet[FAULT_PACKET];
 
     while (recv(taker->ends[1], packet, sizeof(packet), 0) == sizeof(packet)) {
-        mmap(taker->pages, taker->count * BENCH_PAGE, PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        if (mmap(taker->pages, taker->count * BENCH_PAGE, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+            break;
         send(taker->ends[1], packet, sizeof(packet), MSG_NOSIGNAL);
     }
     return NULL;
@@ -78,8 +79,9 @@ static int taker_measure(void *state, double *samples, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         for (size_t at = 0; at < taker->count; at += piece)
-            mmap(taker->pages + at * BENCH_PAGE, piece * BENCH_PAGE, PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_FIXED, taker->fd, 0);
+            if (mmap(taker->pages + at * BENCH_PAGE, piece * BENCH_PAGE, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_FIXED, taker->fd, 0) == MAP_FAILED)
+                return -errno;
         fault_touch(taker->pages, taker->count, 1);
         if (send(taker->sock, "", 1, MSG_NOSIGNAL) != 1 ||
             recv(taker->sock, &samples[i], sizeof(samples[i]), MSG_WAITALL) != sizeof(samples[i]))

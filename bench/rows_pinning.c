@@ -96,18 +96,19 @@ static uint64_t random_page(struct pinning *pinning, size_t count)
 static int measure_ours(struct pinning *pinning, double *samples, size_t n, size_t count)
 {
     umdev_bus_t bus[UMDEV_PIN_MAX];
+    size_t pairs = BATCH / count;
 
     for (size_t i = 0; i < n; i++) {
         uint64_t start = bench_now_ns();
 
-        for (size_t k = 0; k < BATCH / count; k++) {
+        for (size_t k = 0; k < pairs; k++) {
             umdev_iova_t iova = umdev_iova(random_page(pinning, count) * 4096);
 
             if (iommu_pin(pinning->iommu, iova, count, UMDEV_RW, bus))
                 return -EIO;
             iommu_unpin(pinning->iommu, iova, count);
         }
-        samples[i] = (double)(bench_now_ns() - start) / (double)(BATCH / count);
+        samples[i] = (double)(bench_now_ns() - start) / (double)pairs;
     }
     return 0;
 }
@@ -115,11 +116,12 @@ static int measure_ours(struct pinning *pinning, double *samples, size_t n, size
 static int measure_floor(struct pinning *pinning, double *samples, size_t n, size_t count)
 {
     umdev_bus_t bus[UMDEV_PIN_MAX];
+    size_t pairs = BATCH / count;
 
     for (size_t i = 0; i < n; i++) {
         uint64_t start = bench_now_ns();
 
-        for (size_t k = 0; k < BATCH / count; k++) {
+        for (size_t k = 0; k < pairs; k++) {
             uint64_t page = random_page(pinning, count);
 
             pthread_mutex_lock(&pinning->lock);
@@ -134,7 +136,7 @@ static int measure_floor(struct pinning *pinning, double *samples, size_t n, siz
                 pinning->array[page + j]--;
             pthread_mutex_unlock(&pinning->lock);
         }
-        samples[i] = (double)(bench_now_ns() - start) / (double)(BATCH / count);
+        samples[i] = (double)(bench_now_ns() - start) / (double)pairs;
     }
     return 0;
 }
@@ -159,8 +161,8 @@ static int measure_floor(struct pinning *pinning, double *samples, size_t n, siz
         return ours && floor ? 0 : -ENOMEM;                                                        \
     }                                                                                              \
     const struct row row_symbol##_row = {                                                          \
-        .name = row_name,                                                                          \
-        .what = row_what,                                                                          \
+        .name = (row_name),                                                                        \
+        .what = (row_what),                                                                        \
         .unit = "ns",                                                                              \
         .kind = ROW_NS,                                                                            \
         .samples = 200,                                                                            \

@@ -9,10 +9,8 @@
 
 #include <umdev/client.h>
 
-/* Requests and replies of a 4-byte access, headers included. */
+/* The request and the reply of a 4-byte write, headers included. */
 enum {
-    READ_REQUEST = 32,
-    READ_REPLY = 36,
     WRITE_REQUEST = 36,
     WRITE_REPLY = 32,
 };
@@ -94,22 +92,35 @@ static void server_stop(void *state)
     free(state);
 }
 
+int bench_ping_pong_start(struct row_run *run, size_t request, size_t reply)
+{
+    struct ping_pong *pp = calloc(1, sizeof(*pp));
+
+    if (!pp)
+        return -ENOMEM;
+    pp->request = request;
+    pp->reply = reply;
+    pp->pid = bench_spawn(run->server_cpu, echo_serve, pp, &pp->sock);
+    if (pp->pid < 0) {
+        free(pp);
+        return -EIO;
+    }
+    run->floor = (struct subject){echo_measure, echo_stop, pp};
+    return 0;
+}
+
 static int trap_start(struct row_run *run, size_t request, size_t reply,
                       int (*measure)(void *state, double *samples, size_t n))
 {
     struct bench_server *ours = calloc(1, sizeof(*ours)), *peer;
-    struct ping_pong *pp = calloc(1, sizeof(*pp));
     int ret = bench_server_start(ours, run->server_cpu, NULL);
 
     if (ret)
         return ret;
     run->ours = (struct subject){measure, server_stop, ours};
-    pp->request = request;
-    pp->reply = reply;
-    pp->pid = bench_spawn(run->server_cpu, echo_serve, pp, &pp->sock);
-    if (pp->pid < 0)
-        return pp->pid;
-    run->floor = (struct subject){echo_measure, echo_stop, pp};
+    ret = bench_ping_pong_start(run, request, reply);
+    if (ret)
+        return ret;
     if (run->options->peer) {
         peer = calloc(1, sizeof(*peer));
         ret = bench_peer_start(peer, run->server_cpu, NULL, run->options->peer);
@@ -122,7 +133,7 @@ static int trap_start(struct row_run *run, size_t request, size_t reply,
 
 static int trap_read4_start(struct row_run *run)
 {
-    return trap_start(run, READ_REQUEST, READ_REPLY, read_measure);
+    return trap_start(run, BENCH_READ_REQUEST, BENCH_READ_REPLY, read_measure);
 }
 
 static int trap_write4_start(struct row_run *run)

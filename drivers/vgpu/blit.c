@@ -72,26 +72,22 @@ enum vgpu_step vgpu_fill_slice(const struct vgpu_memory *memory, const struct vg
     struct lines lines = lines_of(area);
     uint64_t budget = VGPU_SLICE_BYTES;
     bool stream = lines.bytes * lines.rows >= VGPU_STREAM_FILL;
-    struct vgpu_view view;
+    VGPU_VIEW_SCOPED struct vgpu_view view = vgpu_view_open(memory, area, UMDEV_WRITE);
 
     (void)scratch;
     if (lines_gapless(&lines))
         lines_join(&lines);
-    vgpu_view_open(&view, memory, area, UMDEV_WRITE);
     while (progress->row < lines.rows && budget) {
         uint64_t address = lines.address + lines.pitch * progress->row + progress->column;
         size_t len;
         uint8_t *ptr = vgpu_view_at(&view, address, area->bpp, &len, fault);
 
-        if (!ptr) {
-            vgpu_view_close(&view);
+        if (!ptr)
             return VGPU_STEP_FAULT;
-        }
         len = min64(len, lines.bytes - progress->column);
         vgpu_fill_bytes(ptr, len, area->bpp, command->fill, stream);
         advance(progress, &lines, len, &budget);
     }
-    vgpu_view_close(&view);
     return step_of(progress, &lines);
 }
 
@@ -129,8 +125,8 @@ static void pair_open(struct pair *pair, const struct vgpu_memory *memory,
         lines_join(&pair->dst);
         lines_join(&pair->src);
     }
-    vgpu_view_open(&pair->dst_view, memory, dst, dst_prot);
-    vgpu_view_open(&pair->src_view, memory, src, UMDEV_READ);
+    pair->dst_view = vgpu_view_open(memory, dst, dst_prot);
+    pair->src_view = vgpu_view_open(memory, src, UMDEV_READ);
 }
 
 static void pair_close(struct pair *pair)
@@ -160,15 +156,13 @@ static size_t pair_at(struct pair *pair, const struct vgpu_progress *progress, u
 }
 
 /* One row by way of private memory, for rows that overlap themselves. */
-static bool copy_row(const struct vgpu_memory *memory, const struct vgpu_command *command,
-                     const struct pair *pair, const struct vgpu_progress *progress,
+static bool copy_row(struct pair *pair, uint32_t width, const struct vgpu_progress *progress,
                      union vgpu_scratch *scratch, struct vgpu_fault *fault)
 {
     uint32_t row = pair->backward ? pair->dst.rows - 1 - progress->row : progress->row;
-    uint32_t width = command->dst.width;
 
-    return vgpu_area_read(memory, &command->src, 0, row, width, scratch->row, fault) &&
-           vgpu_area_write(memory, &command->dst, 0, row, width, scratch->row, fault);
+    return vgpu_view_read(&pair->src_view, 0, row, width, scratch->row, fault) &&
+           vgpu_view_write(&pair->dst_view, 0, row, width, scratch->row, fault);
 }
 
 enum vgpu_step vgpu_copy_slice(const struct vgpu_memory *memory, const struct vgpu_command *command,
@@ -176,7 +170,7 @@ enum vgpu_step vgpu_copy_slice(const struct vgpu_memory *memory, const struct vg
                                struct vgpu_fault *fault)
 {
     uint64_t budget = VGPU_SLICE_BYTES;
-    struct pair pair;
+    __attribute__((cleanup(pair_close))) struct pair pair;
 
     pair_open(&pair, memory, command, UMDEV_WRITE);
     while (progress->row < pair.dst.rows && budget) {
@@ -185,19 +179,17 @@ enum vgpu_step vgpu_copy_slice(const struct vgpu_memory *memory, const struct vg
         size_t len;
 
         if (pair.through_row) {
-            len = copy_row(memory, command, &pair, progress, scratch, fault) ? pair.dst.bytes : 0;
+            len =
+                copy_row(&pair, command->dst.width, progress, scratch, fault) ? pair.dst.bytes : 0;
         } else {
             len = pair_at(&pair, progress, &dst, &src, fault);
             if (len)
                 vgpu_copy_bytes(dst, src, len, pair.stream);
         }
-        if (!len) {
-            pair_close(&pair);
+        if (!len)
             return VGPU_STEP_FAULT;
-        }
         advance(progress, &pair.dst, len, &budget);
     }
-    pair_close(&pair);
     return step_of(progress, &pair.dst);
 }
 
@@ -207,7 +199,7 @@ enum vgpu_step vgpu_blend_slice(const struct vgpu_memory *memory,
 {
     bool straight = command->flags & VGPU_BLEND_STRAIGHT;
     uint64_t budget = VGPU_SLICE_BYTES;
-    struct pair pair;
+    __attribute__((cleanup(pair_close))) struct pair pair;
 
     (void)scratch;
     pair_open(&pair, memory, command, UMDEV_RW);
@@ -216,14 +208,11 @@ enum vgpu_step vgpu_blend_slice(const struct vgpu_memory *memory,
         const uint8_t *src;
         size_t len = pair_at(&pair, progress, &dst, &src, fault);
 
-        if (!len) {
-            pair_close(&pair);
+        if (!len)
             return VGPU_STEP_FAULT;
-        }
         vgpu_blend_pixels((uint32_t *)dst, (const uint32_t *)src, len / 4, command->alpha,
                           straight);
         advance(progress, &pair.dst, len, &budget);
     }
-    pair_close(&pair);
     return step_of(progress, &pair.dst);
 }

@@ -18,8 +18,13 @@ static uint32_t next_span(const struct vgpu_area *area, const struct vgpu_progre
     return (uint32_t)(rest < pixels ? rest : pixels);
 }
 
-static void span_done(const struct vgpu_area *area, struct vgpu_progress *progress, uint32_t count)
+/* *budget is in pixels, too; `row` of them are what a span costs beside its own. */
+static void span_done(const struct vgpu_area *area, struct vgpu_progress *progress, uint32_t count,
+                      uint64_t row, uint64_t *budget)
 {
+    uint64_t cost = count + row;
+
+    *budget -= *budget < cost ? *budget : cost;
     progress->column += count;
     if (progress->column == area->width) {
         progress->column = 0;
@@ -41,6 +46,7 @@ static enum vgpu_step mandelbrot_slice(const struct vgpu_memory *memory,
     uint32_t max = command->mandelbrot.max_iterations;
     /* As if no pixel ever escaped, and a pixel's own cost beside its iterations. */
     uint64_t pixels = VGPU_SLICE_ITERATIONS / ((uint64_t)max + 8);
+    VGPU_VIEW_SCOPED struct vgpu_view view = vgpu_view_open(memory, area, UMDEV_WRITE);
 
     while (pixels && progress->row < area->height) {
         uint32_t x = (uint32_t)progress->column, count = next_span(area, progress, pixels);
@@ -50,10 +56,9 @@ static enum vgpu_step mandelbrot_slice(const struct vgpu_memory *memory,
                                max);
         if (area->format == VGPU_FORMAT_ARGB8888)
             vgpu_mandelbrot_colours(scratch->row, count, max);
-        if (!vgpu_area_write(memory, area, x, progress->row, count, scratch->row, fault))
+        if (!vgpu_view_write(&view, x, progress->row, count, scratch->row, fault))
             return VGPU_STEP_FAULT;
-        span_done(area, progress, count);
-        pixels -= count;
+        span_done(area, progress, count, VGPU_ROW_ITERATIONS / ((uint64_t)max + 8), &pixels);
     }
     return step_of(area, progress);
 }
@@ -65,16 +70,16 @@ static enum vgpu_step plasma_slice(const struct vgpu_memory *memory,
 {
     const struct vgpu_area *area = &command->dst;
     uint64_t pixels = VGPU_SLICE_PIXELS;
+    VGPU_VIEW_SCOPED struct vgpu_view view = vgpu_view_open(memory, area, UMDEV_WRITE);
 
     while (pixels && progress->row < area->height) {
         uint32_t x = (uint32_t)progress->column, count = next_span(area, progress, pixels);
 
         vgpu_plasma_pixels(scratch->row, count, x, progress->row, command->plasma.time,
                            command->plasma.scale);
-        if (!vgpu_area_write(memory, area, x, progress->row, count, scratch->row, fault))
+        if (!vgpu_view_write(&view, x, progress->row, count, scratch->row, fault))
             return VGPU_STEP_FAULT;
-        span_done(area, progress, count);
-        pixels -= count;
+        span_done(area, progress, count, VGPU_ROW_PIXELS, &pixels);
     }
     return step_of(area, progress);
 }
@@ -86,15 +91,15 @@ static enum vgpu_step histogram_slice(const struct vgpu_memory *memory,
 {
     const struct vgpu_area *area = &command->src;
     uint64_t pixels = VGPU_SLICE_PIXELS;
+    VGPU_VIEW_SCOPED struct vgpu_view view = vgpu_view_open(memory, area, UMDEV_READ);
 
     while (pixels && progress->row < area->height) {
         uint32_t x = (uint32_t)progress->column, count = next_span(area, progress, pixels);
 
-        if (!vgpu_area_read(memory, area, x, progress->row, count, scratch->row, fault))
+        if (!vgpu_view_read(&view, x, progress->row, count, scratch->row, fault))
             return VGPU_STEP_FAULT;
         vgpu_count_pixels(progress->histogram, scratch->row, count, area->bpp);
-        span_done(area, progress, count);
-        pixels -= count;
+        span_done(area, progress, count, VGPU_ROW_PIXELS, &pixels);
     }
     if (progress->row < area->height)
         return VGPU_STEP_MORE;
@@ -108,8 +113,10 @@ static enum vgpu_step histogram_slice(const struct vgpu_memory *memory,
 static bool load_panel(const struct vgpu_memory *memory, const struct vgpu_area *b, uint32_t column,
                        uint32_t count, union vgpu_scratch *scratch, struct vgpu_fault *fault)
 {
+    VGPU_VIEW_SCOPED struct vgpu_view view = vgpu_view_open(memory, b, UMDEV_READ);
+
     for (uint32_t row = 0; row < b->height; row++) {
-        if (!vgpu_area_read(memory, b, column, row, count, scratch->matmul.b[row], fault))
+        if (!vgpu_view_read(&view, column, row, count, scratch->matmul.b[row], fault))
             return false;
         for (uint32_t i = count; i < VGPU_PANEL_COLUMNS; i++)
             scratch->matmul.b[row][i] = 0;
@@ -118,22 +125,22 @@ static bool load_panel(const struct vgpu_memory *memory, const struct vgpu_area 
 }
 
 /* Rows [progress->row, + rows) of the result, as far as the panel goes. */
-static bool multiply_rows(const struct vgpu_memory *memory, const struct vgpu_command *command,
-                          struct vgpu_progress *progress, uint32_t rows, uint32_t columns,
+static bool multiply_rows(struct vgpu_view *a, struct vgpu_view *c,
+                          const struct vgpu_progress *progress, uint32_t rows, uint32_t columns,
                           union vgpu_scratch *scratch, struct vgpu_fault *fault)
 {
-    const struct vgpu_area *a = &command->src;
+    uint32_t k = a->area->width;
 
     for (uint32_t i = 0; i < rows; i++) {
-        if (!vgpu_area_read(memory, a, 0, progress->row + i, a->width, scratch->matmul.a[i], fault))
+        if (!vgpu_view_read(a, 0, progress->row + i, k, scratch->matmul.a[i], fault))
             return false;
     }
     for (uint32_t i = rows; i < VGPU_PANEL_ROWS; i++)
-        memset(scratch->matmul.a[i], 0, sizeof(float) * a->width);
-    vgpu_matmul_panel(scratch->matmul.c, scratch->matmul.a, scratch->matmul.b, a->width);
+        memset(scratch->matmul.a[i], 0, sizeof(float) * k);
+    vgpu_matmul_panel(scratch->matmul.c, scratch->matmul.a, scratch->matmul.b, k);
     for (uint32_t i = 0; i < rows; i++) {
-        if (!vgpu_area_write(memory, &command->dst, (uint32_t)progress->column, progress->row + i,
-                             columns, scratch->matmul.c[i], fault))
+        if (!vgpu_view_write(c, (uint32_t)progress->column, progress->row + i, columns,
+                             scratch->matmul.c[i], fault))
             return false;
     }
     return true;
@@ -149,6 +156,8 @@ static enum vgpu_step matmul_slice(const struct vgpu_memory *memory,
     uint64_t block = (uint64_t)b->height * VGPU_PANEL_COLUMNS * VGPU_PANEL_ROWS;
     uint64_t budget = VGPU_SLICE_MULADDS;
     uint32_t columns = c->width - (uint32_t)progress->column;
+    VGPU_VIEW_SCOPED struct vgpu_view a_view = vgpu_view_open(memory, &command->src, UMDEV_READ);
+    VGPU_VIEW_SCOPED struct vgpu_view c_view = vgpu_view_open(memory, c, UMDEV_WRITE);
 
     columns = columns < VGPU_PANEL_COLUMNS ? columns : VGPU_PANEL_COLUMNS;
     if (!load_panel(memory, b, (uint32_t)progress->column, columns, scratch, fault))
@@ -157,7 +166,7 @@ static enum vgpu_step matmul_slice(const struct vgpu_memory *memory,
         uint32_t rows = c->height - progress->row;
 
         rows = rows < VGPU_PANEL_ROWS ? rows : VGPU_PANEL_ROWS;
-        if (!multiply_rows(memory, command, progress, rows, columns, scratch, fault))
+        if (!multiply_rows(&a_view, &c_view, progress, rows, columns, scratch, fault))
             return VGPU_STEP_FAULT;
         progress->row += rows;
         budget -= budget < block ? budget : block;
@@ -188,26 +197,28 @@ static enum vgpu_step blur_slice(const struct vgpu_memory *memory,
     uint64_t band = VGPU_SLICE_PIXELS / width;
     int64_t below = (int64_t)progress->row - radius; /* next row to enter */
     uint32_t slot = 0;
+    VGPU_VIEW_SCOPED struct vgpu_view in = vgpu_view_open(memory, src, UMDEV_READ);
+    VGPU_VIEW_SCOPED struct vgpu_view out = vgpu_view_open(memory, dst, UMDEV_WRITE);
 
     if (band < size)
         band = size; /* or reading in would cost more than the work */
     memset(scratch->blur.sums, 0, sizeof(scratch->blur.sums[0]) * width);
     for (uint32_t i = 0; i < size; i++) {
-        if (!vgpu_area_read(memory, src, 0, clamp_row(below++, src->height), width,
-                            scratch->blur.rows[i], fault))
+        if (!vgpu_view_read(&in, 0, clamp_row(below++, src->height), width, scratch->blur.rows[i],
+                            fault))
             return VGPU_STEP_FAULT;
         vgpu_blur_add(scratch->blur.sums, scratch->blur.rows[i], width);
     }
     for (;;) {
         vgpu_blur_row(scratch->blur.out, (const uint32_t(*)[4])scratch->blur.sums, width, radius);
-        if (!vgpu_area_write(memory, dst, 0, progress->row, width, scratch->blur.out, fault))
+        if (!vgpu_view_write(&out, 0, progress->row, width, scratch->blur.out, fault))
             return VGPU_STEP_FAULT;
         if (++progress->row == dst->height)
             return VGPU_STEP_DONE;
         if (--band == 0)
             return VGPU_STEP_MORE;
         vgpu_blur_subtract(scratch->blur.sums, scratch->blur.rows[slot], width);
-        if (!vgpu_area_read(memory, src, 0, clamp_row(below++, src->height), width,
+        if (!vgpu_view_read(&in, 0, clamp_row(below++, src->height), width,
                             scratch->blur.rows[slot], fault))
             return VGPU_STEP_FAULT;
         vgpu_blur_add(scratch->blur.sums, scratch->blur.rows[slot], width);

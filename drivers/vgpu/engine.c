@@ -78,7 +78,10 @@ static uint32_t publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrup
     return due;
 }
 
-/* Lock held, dropped for each step: execute a device until its quantum is over. */
+/*
+ * Lock held, dropped for each step: execute a device until its quantum is over, and unpin what that
+ * needed.
+ */
 static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
 {
     struct vgpu_parent *parent = engine->parent;
@@ -91,7 +94,9 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
         uint64_t end;
 
         pthread_mutex_unlock(&parent->lock);
+        vgpu_mmu_enter(&gpu->mmu);
         step = vgpu_ring_step(&gpu->ring, tail, engine->scratch, &interrupts);
+        vgpu_mmu_leave(&gpu->mmu);
         if (step == VGPU_STEP_FAULT)
             log_fault(gpu);
         end = now_ns();
@@ -105,6 +110,9 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
             pthread_mutex_lock(&parent->lock);
         }
     }
+    pthread_mutex_unlock(&parent->lock);
+    vgpu_pins_drop(&gpu->pins);
+    pthread_mutex_lock(&parent->lock);
     gpu->running = false;
     if (gpu->hold)
         pthread_cond_broadcast(&parent->quiet);

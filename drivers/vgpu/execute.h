@@ -12,10 +12,15 @@
 
 #include "packet.h"
 
-/* Bytes that a 2D command touches in a slice, and what moving on to another row counts for. */
+/*
+ * Bytes that a 2D command touches in a slice, and what moving on to another row counts for: it may
+ * be the price of a pin.
+ */
 #define VGPU_SLICE_BYTES ((uint64_t)8 << 20)
-#define VGPU_ROW_BYTES   ((uint64_t)256)
+#define VGPU_ROW_BYTES   ((uint64_t)2048)
 /* The same for the compute kernels, in inner steps: iterations, multiply-adds, pixels. */
+#define VGPU_ROW_ITERATIONS   ((uint64_t)1024)
+#define VGPU_ROW_PIXELS       ((uint64_t)256)
 #define VGPU_SLICE_ITERATIONS ((uint64_t)4 << 20)
 #define VGPU_SLICE_MULADDS    ((uint64_t)8 << 20)
 #define VGPU_SLICE_PIXELS     ((uint64_t)1 << 20)

@@ -5,8 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
-/* A window's length: bounds what one acquire covers when a surface is larger than a slice. */
-#define VIEW_WINDOW ((uint64_t)8 << 20)
+#define REACH_MAX (UMDEV_PIN_MAX * VGPU_PAGE)
+/* As much VRAM in one piece as a slice is for. */
+#define VRAM_REACH ((uint64_t)8 << 20)
+
+/* A gap between rows that is not worth pinning. */
+#define GAP_MAX (8 * VGPU_PAGE)
 
 static bool dma_fault(struct vgpu_fault *fault, int ret, uint64_t address)
 {
@@ -25,7 +29,12 @@ static bool dma_fault(struct vgpu_fault *fault, int ret, uint64_t address)
     case -ENODEV:
         code = VGPU_ERR_DMA_DISABLED;
         break;
-    default:
+    case -ENOMEM:
+    case -ENOSPC:
+    case -EOVERFLOW:
+        code = VGPU_ERR_DMA_NO_ROOM;
+        break;
+    default: /* EINVAL, and EFAULT: what was pinned is no more */
         code = VGPU_ERR_DMA_UNMAPPED;
         break;
     }
@@ -43,55 +52,30 @@ static bool vram_holds(const struct vgpu_memory *memory, uint64_t address, uint6
     return false;
 }
 
-static void window_move(const struct umdev_dma_window *window, void *buf, unsigned prot)
-{
-    if (prot == UMDEV_WRITE)
-        memcpy(window->ptr, buf, window->len);
-    else
-        memcpy(buf, window->ptr, window->len);
-}
-
-/* One window after the other; without `buf` just to see that they are all to be had. */
-static int guest_pass(struct umdev_device *dev, uint64_t address, uint8_t *buf, size_t len,
+static int guest_move(const struct vgpu_memory *memory, uint64_t address, uint8_t *buf, size_t len,
                       unsigned prot)
 {
-    while (len > 0) {
-        struct umdev_dma_window window;
-        int ret = umdev_dma_acquire(dev, umdev_iova(address), len, prot, &window);
-        size_t got;
+    struct vgpu_hold *hold;
+    int ret;
 
-        if (ret)
-            return ret;
-        got = window.len;
-        if (buf)
-            window_move(&window, buf, prot);
-        umdev_dma_release(dev, &window);
-        address += got;
-        buf = buf ? buf + got : NULL;
-        len -= got;
-    }
-    return 0;
-}
-
-/*
- * Client memory by windows, all or nothing. umdev_dma_read() would wait for a client that gave no
- * file, and the engine, which serves other devices too, waits for nobody's answer.
- */
-static int guest_move(struct umdev_device *dev, uint64_t address, void *buf, size_t len,
-                      unsigned prot)
-{
-    struct umdev_dma_window first;
-    int ret = len > 0 ? umdev_dma_acquire(dev, umdev_iova(address), len, prot, &first) : 0;
-
-    if (ret || len == 0)
+    if (len == 0)
+        return 0;
+    ret = vgpu_pins_take(memory->pins, address, len, len, prot, &hold);
+    if (ret)
         return ret;
-    ret = guest_pass(dev, address + first.len, NULL, len - first.len, prot);
-    if (!ret) {
-        window_move(&first, buf, prot);
-        ret =
-            guest_pass(dev, address + first.len, (uint8_t *)buf + first.len, len - first.len, prot);
+    for (size_t done = 0; done < len && !ret;) {
+        uint8_t *ptr;
+        size_t piece = vgpu_pins_reach(memory->pins, hold, address + done, len - done, &ptr);
+
+        if (piece == 0)
+            ret = -EFAULT;
+        else if (prot == UMDEV_WRITE)
+            memcpy(ptr, buf + done, piece);
+        else
+            memcpy(buf + done, ptr, piece);
+        done += piece;
     }
-    umdev_dma_release(dev, &first);
+    vgpu_pins_put(hold);
     return ret;
 }
 
@@ -99,7 +83,7 @@ bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t add
                       size_t len, struct vgpu_fault *fault)
 {
     if (guest) {
-        int ret = guest_move(memory->dev, address, buf, len, UMDEV_READ);
+        int ret = guest_move(memory, address, buf, len, UMDEV_READ);
 
         return ret ? dma_fault(fault, ret, address) : true;
     }
@@ -113,7 +97,7 @@ bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t ad
                        const void *buf, size_t len, struct vgpu_fault *fault)
 {
     if (guest) {
-        int ret = guest_move(memory->dev, address, (void *)buf, len, UMDEV_WRITE);
+        int ret = guest_move(memory, address, (void *)buf, len, UMDEV_WRITE);
 
         return ret ? dma_fault(fault, ret, address) : true;
     }
@@ -126,75 +110,93 @@ bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t ad
 bool vgpu_memory_store64(const struct vgpu_memory *memory, uint64_t iova, uint64_t value,
                          struct vgpu_fault *fault)
 {
-    struct umdev_dma_window window;
-    int ret = umdev_dma_acquire(memory->dev, umdev_iova(iova), sizeof(value), UMDEV_WRITE, &window);
+    struct vgpu_hold *hold;
+    uint8_t *ptr;
+    int ret = vgpu_pins_take(memory->pins, iova, sizeof(value), sizeof(value), UMDEV_WRITE, &hold);
 
     if (ret)
         return dma_fault(fault, ret, iova);
-    /* Mappings are page-aligned, so eight aligned bytes are always in one piece. */
-    if (window.len >= sizeof(value))
-        __atomic_store_n((uint64_t *)window.ptr, value, __ATOMIC_RELEASE);
+    /* Pages are aligned, so eight aligned bytes are always in one piece. */
+    if (vgpu_pins_reach(memory->pins, hold, iova, sizeof(value), &ptr) == sizeof(value))
+        __atomic_store_n((uint64_t *)(void *)ptr, value, __ATOMIC_RELEASE);
     else
         ret = -EFAULT;
-    umdev_dma_release(memory->dev, &window);
+    vgpu_pins_put(hold);
     return ret ? dma_fault(fault, ret, iova) : true;
 }
 
-bool vgpu_area_read(const struct vgpu_memory *memory, const struct vgpu_area *area, uint32_t x,
-                    uint32_t y, uint32_t count, void *buf, struct vgpu_fault *fault)
+/* ------------------------------------------------------------------ views */
+
+struct vgpu_view vgpu_view_open(const struct vgpu_memory *memory, const struct vgpu_area *area,
+                                unsigned prot)
 {
-    uint64_t address = vgpu_area_row(area, y) + (uint64_t)x * area->bpp;
-
-    return vgpu_memory_read(memory, area->guest, address, buf, (size_t)count * area->bpp, fault);
-}
-
-bool vgpu_area_write(const struct vgpu_memory *memory, const struct vgpu_area *area, uint32_t x,
-                     uint32_t y, uint32_t count, const void *buf, struct vgpu_fault *fault)
-{
-    uint64_t address = vgpu_area_row(area, y) + (uint64_t)x * area->bpp;
-
-    return vgpu_memory_write(memory, area->guest, address, buf, (size_t)count * area->bpp, fault);
-}
-
-void vgpu_view_open(struct vgpu_view *view, const struct vgpu_memory *memory,
-                    const struct vgpu_area *area, unsigned prot)
-{
-    *view = (struct vgpu_view){
+    return (struct vgpu_view){
         .memory = memory,
-        .guest = area->guest,
+        .area = area,
         .prot = prot,
         .last = vgpu_area_last(area),
+        .reach = REACH_MAX,
     };
 }
 
 void vgpu_view_close(struct vgpu_view *view)
 {
-    if (view->guest && view->len)
-        umdev_dma_release(view->memory->dev, &view->window);
+    if (view->hold)
+        vgpu_pins_put(view->hold);
+    view->hold = NULL;
     view->len = 0;
+}
+
+/* The bytes from `address` on that are worth pinning. */
+static uint64_t view_want(const struct vgpu_view *view, uint64_t address)
+{
+    const struct vgpu_area *area = view->area;
+    uint64_t row = (uint64_t)area->width * area->bpp;
+    /* One less than the bytes left, which a surface at the top of the address space can't count. */
+    uint64_t span = view->last - address;
+
+    if (area->height > 1 && area->pitch - row > GAP_MAX) {
+        uint64_t at = (address - area->address) % area->pitch;
+
+        if (at < row && span >= row - at)
+            span = row - at - 1;
+    }
+    return span < view->reach ? span + 1 : view->reach;
+}
+
+/* Reach a stretch of guest memory that begins at `address`. */
+static int view_reach(struct vgpu_view *view, uint64_t address)
+{
+    struct vgpu_pins *pins = view->memory->pins;
+    uint64_t held, span = view->last - address;
+    int ret = vgpu_pins_take(pins, address, 1, view_want(view, address), view->prot, &view->hold);
+
+    if (ret)
+        return ret;
+    held = view->hold->pages * VGPU_PAGE;
+    view->reach = held < REACH_MAX / 2 ? 2 * held : REACH_MAX;
+    view->len =
+        vgpu_pins_reach(pins, view->hold, address, span < held ? span + 1 : held, &view->ptr);
+    return view->len ? 0 : -EFAULT;
 }
 
 /* Hold a stretch that begins at `address`. */
 static bool view_move(struct vgpu_view *view, uint64_t address, struct vgpu_fault *fault)
 {
-    /* One less than the bytes left, which a surface at the top of the address space can't count. */
-    uint64_t span = view->last - address;
-    size_t want = span < VIEW_WINDOW ? span + 1 : VIEW_WINDOW;
-    int ret;
-
     vgpu_view_close(view);
-    if (!view->guest) {
-        if (!vram_holds(view->memory, address, want, fault))
-            return false;
-        view->ptr = view->memory->vram + address;
-        view->len = want;
-    } else {
-        ret = umdev_dma_acquire(view->memory->dev, umdev_iova(address), want, view->prot,
-                                &view->window);
+    if (view->area->guest) {
+        int ret = view_reach(view, address);
+
         if (ret)
             return dma_fault(fault, ret, address);
-        view->ptr = view->window.ptr;
-        view->len = view->window.len;
+    } else {
+        uint64_t left = view->last - address + 1;
+
+        left = left < VRAM_REACH ? left : VRAM_REACH;
+        if (!vram_holds(view->memory, address, left, fault))
+            return false;
+        view->ptr = view->memory->vram + address;
+        view->len = left;
     }
     view->first = address;
     return true;
@@ -214,7 +216,44 @@ uint8_t *vgpu_view_at(struct vgpu_view *view, uint64_t address, size_t unit, siz
     *len -= *len % unit;
     if (*len)
         return view->ptr + skip;
-    /* Less than a pixel in one piece: mappings are page-aligned, so that can't be. */
+    /* Less than a pixel in one piece: pages are aligned, so that can't be. */
     dma_fault(fault, -EFAULT, address);
     return NULL;
+}
+
+static bool view_copy(struct vgpu_view *view, uint32_t x, uint32_t y, uint32_t count, uint8_t *buf,
+                      bool write, struct vgpu_fault *fault)
+{
+    const struct vgpu_area *area = view->area;
+    uint64_t address = vgpu_area_row(area, y) + (uint64_t)x * area->bpp;
+    size_t left = (size_t)count * area->bpp;
+
+    while (left > 0) {
+        size_t len;
+        uint8_t *ptr = vgpu_view_at(view, address, area->bpp, &len, fault);
+
+        if (!ptr)
+            return false;
+        len = len < left ? len : left;
+        if (write)
+            memcpy(ptr, buf, len);
+        else
+            memcpy(buf, ptr, len);
+        address += len;
+        buf += len;
+        left -= len;
+    }
+    return true;
+}
+
+bool vgpu_view_read(struct vgpu_view *view, uint32_t x, uint32_t y, uint32_t count, void *buf,
+                    struct vgpu_fault *fault)
+{
+    return view_copy(view, x, y, count, buf, false, fault);
+}
+
+bool vgpu_view_write(struct vgpu_view *view, uint32_t x, uint32_t y, uint32_t count,
+                     const void *buf, struct vgpu_fault *fault)
+{
+    return view_copy(view, x, y, count, (uint8_t *)(uintptr_t)buf, true, fault);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The two memories a vgpu works on: its VRAM, an array of this process, and its client's memory,
- * behind IOVAs.
+ * which it pins and reaches by bus addresses (pins.h).
  *
  * A view is how bulk work reaches either: it gives a pointer to the longest stretch at an address,
- * keeps the DMA window behind it while the work goes on inside, and takes the next one by itself.
- * Views live for one slice of work and never longer: a client's unmap waits for windows.
+ * keeps the pages behind it pinned while the work goes on inside, and takes the next ones by
+ * itself. Views live for one slice of work and never longer, as their pointers do.
  *
  * Whoever else maps these bytes may change them at any moment, so nothing read here is trusted
  * twice: packets and kernels' inputs are copied first, the rest is data that is only moved.
@@ -13,12 +13,11 @@
 #ifndef VGPU_MEMORY_H
 #define VGPU_MEMORY_H
 
+#include "pins.h"
 #include "vgpu_regs.h"
 
-#include <umdev/driver.h>
-
 struct vgpu_memory {
-    struct umdev_device *dev;
+    struct vgpu_pins *pins;
     uint8_t *vram;
     uint64_t vram_size;
 };
@@ -54,7 +53,12 @@ static inline uint64_t vgpu_area_last(const struct vgpu_area *area)
     return vgpu_area_row(area, area->height - 1) + (uint64_t)area->width * area->bpp - 1;
 }
 
-/* Copy to and from one of the memories; false with *fault filled in. */
+#define VGPU_MOVE_MAX ((size_t)4096)
+
+/*
+ * Copy up to VGPU_MOVE_MAX bytes to and from one of the memories, all or nothing; false with *fault
+ * filled in.
+ */
 bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t address, void *buf,
                       size_t len, struct vgpu_fault *fault);
 bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t address,
@@ -63,31 +67,35 @@ bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t ad
 bool vgpu_memory_store64(const struct vgpu_memory *memory, uint64_t iova, uint64_t value,
                          struct vgpu_fault *fault);
 
-/* `count` pixels of row `y` from `x` on. */
-bool vgpu_area_read(const struct vgpu_memory *memory, const struct vgpu_area *area, uint32_t x,
-                    uint32_t y, uint32_t count, void *buf, struct vgpu_fault *fault);
-bool vgpu_area_write(const struct vgpu_memory *memory, const struct vgpu_area *area, uint32_t x,
-                     uint32_t y, uint32_t count, const void *buf, struct vgpu_fault *fault);
-
 struct vgpu_view {
     const struct vgpu_memory *memory;
-    bool guest;
+    const struct vgpu_area *area;
     unsigned prot;  /* UMDEV_READ, UMDEV_WRITE */
     uint64_t last;  /* the last byte anybody will ask for */
+    uint64_t reach; /* bytes to try to pin at once: what worked, and some more */
     uint64_t first; /* address of ptr[0] */
-    size_t len;     /* 0: nothing held */
+    size_t len;     /* 0: nothing there */
     uint8_t *ptr;
-    struct umdev_dma_window window;
+    struct vgpu_hold *hold;
 };
 
-void vgpu_view_open(struct vgpu_view *view, const struct vgpu_memory *memory,
-                    const struct vgpu_area *area, unsigned prot);
+/* A view of `area`, which must stay as long; nothing is pinned yet. */
+struct vgpu_view vgpu_view_open(const struct vgpu_memory *memory, const struct vgpu_area *area,
+                                unsigned prot);
 void vgpu_view_close(struct vgpu_view *view);
+/* For a variable: closed where it goes out of scope. */
+#define VGPU_VIEW_SCOPED __attribute__((cleanup(vgpu_view_close)))
+
 /*
  * The bytes at `address`, at most the view's last: *len of them, at least 1, a multiple of `unit`
  * where `address` is one and the rest of the area is. Valid until the next call on this view.
  */
 uint8_t *vgpu_view_at(struct vgpu_view *view, uint64_t address, size_t unit, size_t *len,
                       struct vgpu_fault *fault);
+/* Copy `count` pixels of row `y` from `x` on. On a fault a part of them may have moved. */
+bool vgpu_view_read(struct vgpu_view *view, uint32_t x, uint32_t y, uint32_t count, void *buf,
+                    struct vgpu_fault *fault);
+bool vgpu_view_write(struct vgpu_view *view, uint32_t x, uint32_t y, uint32_t count,
+                     const void *buf, struct vgpu_fault *fault);
 
 #endif

@@ -16,6 +16,10 @@ static const struct umdev_type vgpu_types[] = {
     {.name = "2", .description = "1/4 of the VRAM", .data = &eighths_2},
     {.name = "4", .description = "1/2 of the VRAM", .data = &eighths_4},
     {.name = "8", .description = "the whole VRAM", .data = &eighths_8},
+    {.name = "4-pinned",
+     .description = "1/2 of the VRAM; guest memory is pinned when it is mapped",
+     .data = &eighths_4,
+     .pin_mode = UMDEV_PIN_ALL},
 };
 
 static const struct umdev_param vgpu_params[] = {
@@ -44,6 +48,11 @@ static const struct umdev_param vgpu_params[] = {
         .max = 1000000,
     },
     {
+        .name = "bus",
+        .description = "how engines address guest memory: contiguous, paged or identity",
+        .value = "contiguous",
+    },
+    {
         .name = "xres",
         .description = "width that the displays prefer, in pixels",
         .kind = UMDEV_PARAM_NUMBER,
@@ -61,10 +70,80 @@ static const struct umdev_param vgpu_params[] = {
     },
 };
 
+/* ------------------------------------------------------------------ guest memory */
+
+static int vgpu_map(struct umdev_device *dev, umdev_bus_t bus, void *memory, uint64_t size,
+                    unsigned prot)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    return vgpu_mmu_map(&gpu->mmu, bus.value, memory, size, prot);
+}
+
+static void vgpu_unmap(struct umdev_device *dev, umdev_bus_t bus, uint64_t size)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    vgpu_mmu_unmap(&gpu->mmu, bus.value, size);
+}
+
+static void vgpu_flush(struct umdev_device *dev)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    vgpu_mmu_flush(&gpu->mmu);
+}
+
+static int set_domain(struct umdev_parent *umdev_parent, struct vgpu_parent *parent)
+{
+    /* Writes there are interrupts on a PC: no memory has such an address. */
+    static const struct umdev_area interrupts[] = {{0xfee00000, 0x100000}};
+    const char *bus = umdev_param_string(umdev_parent, "bus");
+    struct umdev_domain domain = {
+        .struct_size = sizeof(domain),
+        .reserved = interrupts,
+        .nreserved = 1,
+        .map = vgpu_map,
+        .unmap = vgpu_unmap,
+        .flush = vgpu_flush,
+    };
+
+    if (!strcmp(bus, "contiguous")) {
+        domain.mode = UMDEV_BUS_CONTIGUOUS;
+    } else if (!strcmp(bus, "paged")) {
+        domain.mode = UMDEV_BUS_PAGED;
+    } else if (!strcmp(bus, "identity")) {
+        domain = (struct umdev_domain){.struct_size = sizeof(domain), .mode = UMDEV_BUS_IDENTITY};
+        parent->identity = true;
+    } else {
+        umdev_parent_log(umdev_parent, UMDEV_LOG_ERROR,
+                         "bus=%s is unknown: it is contiguous, paged or identity", bus);
+        return -EINVAL;
+    }
+    return umdev_parent_set_domain(umdev_parent, &domain);
+}
+
+/* The client waits for one slice at most: the turn ends, and all pins of the device with it. */
+static void vgpu_dma_unmap(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last)
+{
+    struct vgpu *gpu = umdev_device_priv(dev);
+
+    (void)first;
+    (void)last;
+    pthread_mutex_lock(&gpu->parent->lock);
+    if (gpu->running)
+        vgpu_engine_quiesce(gpu);
+    vgpu_engine_kick(gpu);
+    pthread_mutex_unlock(&gpu->parent->lock);
+}
+
+/* ------------------------------------------------------------------ parents */
+
 static int vgpu_parent_open(struct umdev_parent *umdev_parent)
 {
     struct vgpu_parent *parent = umdev_parent_priv(umdev_parent);
     uint64_t vram = umdev_param_size(umdev_parent, "vram");
+    int ret;
 
     if (vram & (vram - 1)) {
         umdev_parent_log(umdev_parent, UMDEV_LOG_ERROR,
@@ -77,7 +156,8 @@ static int vgpu_parent_open(struct umdev_parent *umdev_parent)
     parent->xres = (uint32_t)umdev_param_number(umdev_parent, "xres");
     parent->yres = (uint32_t)umdev_param_number(umdev_parent, "yres");
     parent->quantum_ns = umdev_param_number(umdev_parent, "quantum") * 1000;
-    return vgpu_engines_start(parent);
+    ret = set_domain(umdev_parent, parent);
+    return ret ? ret : vgpu_engines_start(parent);
 }
 
 static void vgpu_parent_close(struct umdev_parent *umdev_parent)
@@ -117,6 +197,8 @@ static void give_eighths(struct vgpu_parent *parent, unsigned eighths)
     pthread_mutex_unlock(&parent->lock);
 }
 
+/* ------------------------------------------------------------------ devices */
+
 /* Registers and ring as they are at birth. Nobody else has the device, or the lock is held. */
 static void vgpu_clear(struct vgpu *gpu)
 {
@@ -141,6 +223,17 @@ static void make_display(struct vgpu *gpu, uint64_t vram_size)
     vgpu_display_init(&gpu->display, &edid);
 }
 
+static int make_vram(struct vgpu *gpu, uint64_t size)
+{
+    int ret = umdev_mem_create(gpu->dev, "vram", size, &gpu->vram);
+
+    if (!ret)
+        ret = umdev_region_set_size(gpu->dev, VGPU_BAR_VRAM, size);
+    if (!ret)
+        ret = umdev_region_set_mem(gpu->dev, VGPU_BAR_VRAM, gpu->vram, 0, NULL, 0);
+    return ret;
+}
+
 static int vgpu_create(struct umdev_device *dev)
 {
     struct vgpu *gpu = umdev_device_priv(dev);
@@ -152,26 +245,31 @@ static int vgpu_create(struct umdev_device *dev)
     gpu->parent = parent;
     gpu->eighths = *(const unsigned *)umdev_device_type(dev)->data;
     size = parent->vram / VGPU_EIGHTHS * gpu->eighths;
-    ret = take_eighths(parent, gpu->eighths);
+    ret = vgpu_mmu_init(&gpu->mmu, parent->identity);
     if (ret)
         return ret;
-    ret = umdev_mem_create(dev, "vram", size, &gpu->vram);
-    if (!ret)
-        ret = umdev_region_set_size(dev, VGPU_BAR_VRAM, size);
-    if (!ret)
-        ret = umdev_region_set_mem(dev, VGPU_BAR_VRAM, gpu->vram, 0, NULL, 0);
-    if (ret) {
-        give_eighths(parent, gpu->eighths);
-        return ret;
-    }
+    ret = take_eighths(parent, gpu->eighths);
+    if (ret)
+        goto fini_mmu;
+    ret = make_vram(gpu, size);
+    if (ret)
+        goto give_eighths;
+    gpu->pins.dev = dev;
+    gpu->pins.mmu = &gpu->mmu;
     gpu->ring.memory = (struct vgpu_memory){
-        .dev = dev,
+        .pins = &gpu->pins,
         .vram = umdev_mem_ptr(gpu->vram),
         .vram_size = size,
     };
     make_display(gpu, size);
     vgpu_clear(gpu);
     return 0;
+
+give_eighths:
+    give_eighths(parent, gpu->eighths);
+fini_mmu:
+    vgpu_mmu_fini(&gpu->mmu);
+    return ret;
 }
 
 static void vgpu_remove(struct umdev_device *dev)
@@ -182,6 +280,7 @@ static void vgpu_remove(struct umdev_device *dev)
     vgpu_engine_quiesce(gpu);
     pthread_mutex_unlock(&gpu->parent->lock);
     give_eighths(gpu->parent, gpu->eighths);
+    vgpu_mmu_fini(&gpu->mmu);
 }
 
 /* The client and its memory are gone: nothing of its ring may go on. */
@@ -244,4 +343,4 @@ UMDEV_DRIVER(vgpu, .description = "a GPU: a display, VRAM, 2D and compute comman
              .parent_open = vgpu_parent_open, .parent_close = vgpu_parent_close,
              .available = vgpu_available, .create = vgpu_create, .remove = vgpu_remove,
              .close = vgpu_close, .reset = vgpu_reset, .read = vgpu_regs_read,
-             .write = vgpu_regs_write, .screenshot = vgpu_screenshot);
+             .write = vgpu_regs_write, .dma_unmap = vgpu_dma_unmap, .screenshot = vgpu_screenshot);

@@ -14,9 +14,9 @@
  * from the engines and waits at most for the slice under way. No umdev function is called under the
  * lock.
  *
- * Nothing but numbers is kept from one slice to the next, so the driver has nothing to let go of
- * when a client unmaps memory: umdev waits for the windows of the slice under way, and the next
- * touch of that memory is a fault that stops the ring.
+ * Nothing but numbers is kept from one turn to the next: pins end with the turn (pins.h). A client
+ * that unmaps memory makes the turn end; the next touch of that memory is a fault that stops the
+ * ring. umdev's calls of the mmu come at any time, and take the mmu's own lock only.
  */
 #ifndef VGPU_VGPU_H
 #define VGPU_VGPU_H
@@ -62,6 +62,8 @@ struct vgpu {
     struct vgpu_regs regs;
     struct vgpu_display display;
     struct vgpu_ring ring;
+    struct vgpu_mmu mmu;
+    struct vgpu_pins pins; /* the ring's */
 
     bool queued, running;
     unsigned hold; /* threads that wait for the device to be left alone */
@@ -84,6 +86,7 @@ struct vgpu_parent {
     uint64_t vram;
     unsigned used_eighths;
     uint32_t xres, yres; /* the displays' preferred mode */
+    bool identity;       /* bus addresses are those of this process */
     uint64_t quantum_ns;
     unsigned nengines;
     struct vgpu_engine engines[VGPU_MAX_ENGINES];

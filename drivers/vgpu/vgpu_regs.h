@@ -146,6 +146,7 @@ enum vgpu_error {
     VGPU_ERR_DMA_NO_FILE = 13,    /* mapped without a file: the device can't reach it */
     VGPU_ERR_DMA_LOST = 14,       /* the memory was taken away */
     VGPU_ERR_DMA_DISABLED = 15,   /* bus mastering is off */
+    VGPU_ERR_DMA_NO_ROOM = 16,    /* the host can't pin it: its memory, its limit */
 };
 
 /* ------------------------------------------------------------------ limits */

@@ -211,11 +211,12 @@ UMDEV_API void *umdev_client_map_region(struct umdev_client *client, unsigned re
  * and of KVM guests whose memory slot it is. Both reading and writing are possible at first; a
  * page that the server gives for reading asks again when it is written.
  *
- * SIGBUS (BUS_ADRERR) in a touch: the server refused the page, or there is no memory for it here,
- * or the server is gone and the page had not been mapped before. A system call fails with EFAULT or
- * EHWPOISON, KVM_RUN so or with SIGBUS. Where a write to a page for reading is refused, reading
- * raises SIGBUS, too. A page stays so until the server invalidates it. Nothing reads as zeros that
- * is not zero.
+ * SIGBUS (its si_code is BUS_ADRERR or, by UFFDIO_POISON, BUS_MCEERR_AR) in a touch: the server
+ * refused the page, or there is no memory for it here, or the server is gone and the page had not
+ * been mapped before. A system call fails with EFAULT or EHWPOISON, KVM_RUN so, with SIGBUS or, for
+ * an instruction that KVM emulates, with KVM_EXIT_MMIO. Where a write to a page for reading is
+ * refused, reading raises SIGBUS, too. A page stays so until the server invalidates it. Nothing
+ * reads as zeros that is not zero.
  *
  * A touch waits as long as the connection lasts: a server may take its time, and one that dies ends
  * it. With fault_timeout_ms an answer that takes longer ends the connection. When it is over, what

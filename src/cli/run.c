@@ -100,11 +100,16 @@ static int run_parse_words(struct run *run, char **words)
 static int run_parse(struct run *run, int argc, char **argv, bool *help)
 {
     static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'},  {"run", required_argument, NULL, 'r'},
-        {"uuid", required_argument, NULL, 'u'},    {"mode", required_argument, NULL, 'm'},
-        {"control", required_argument, NULL, 'c'}, {"trust-client", no_argument, NULL, 'T'},
-        {"verbose", no_argument, NULL, 'v'},       {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"socket", required_argument, NULL, 's'},
+        {"run", required_argument, NULL, 'r'},
+        {"uuid", required_argument, NULL, 'u'},
+        {"mode", required_argument, NULL, 'm'},
+        {"control", required_argument, NULL, 'c'},
+        {"trust-client", no_argument, NULL, 'T'}, /* no short one */
+        {"verbose", no_argument, NULL, 'v'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int option, ret;
 

@@ -49,7 +49,7 @@ static int make_placeholder(const struct client_fault *fault, size_t len, uint8_
 /* The blank is as long as the longest view. With map_lock. */
 static int grow_blank(struct client_fault *fault, size_t len)
 {
-    uint8_t *longer;
+    uint8_t *longer = NULL;
     int ret;
 
     if (len <= fault->blank_len)

@@ -285,22 +285,28 @@ static int receive(struct client_fault *fault, struct wire_fault_packet *packet,
     return 1;
 }
 
+/* One packet. 1, 0: the channel has ended, or −errno. */
+static int receive_and_handle(struct client_fault *fault)
+{
+    struct wire_fault_packet packet;
+    CLEANUP_FD int fd = -1;
+    int ret;
+
+    ret = receive(fault, &packet, &fd);
+    if (ret <= 0)
+        return ret;
+    ret = handle(fault, &packet, &fd);
+    return ret ? ret : 1;
+}
+
 int fault_channel_run(struct client_fault *fault)
 {
-    for (;;) {
-        struct wire_fault_packet packet;
-        CLEANUP_FD int fd = -1;
-        int ret = 0;
+    int ret;
 
-        if (fault->timeout_ms > 0)
-            ret = wait_in_time(fault);
+    do {
+        ret = fault->timeout_ms > 0 ? wait_in_time(fault) : 0;
         if (!ret)
-            ret = receive(fault, &packet, &fd);
-        if (ret > 0)
-            ret = handle(fault, &packet, &fd);
-        else if (ret == 0)
-            return 0;
-        if (ret)
-            return ret;
-    }
+            ret = receive_and_handle(fault);
+    } while (ret > 0);
+    return ret;
 }

@@ -43,8 +43,6 @@ int iommu_new(const struct log *log, const char *name, struct iommu **iommu)
     if (!ret)
         ret = iommu_views_init(&made->views);
     if (!ret)
-        ret = iommu_readers_init(&made->readers);
-    if (!ret)
         ret = iommu_pins_init(&made->pins);
     if (!ret)
         ret = dirty_log_init(&made->dirty);
@@ -155,7 +153,7 @@ static int iommu_map_checked(struct iommu *iommu, struct range range, int fd, ui
     ret = iommu_table_insert(&iommu->table, &entry, iommu->loss);
     if (ret) {
         mapping->next = NULL;
-        iommu_pins_cut(&iommu->pins, mapping);
+        iommu_pins_cut(iommu, mapping);
         iommu_mapping_free(mapping);
         return error_set(error, -ret, "no memory");
     }
@@ -319,7 +317,7 @@ int iommu_unmap(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int timeo
         ret = iommu_take_range(iommu, range, &drain, unmapped);
     if (ret)
         return ret;
-    iommu_pins_cut(&iommu->pins, drain.list);
+    iommu_pins_cut(iommu, drain.list);
     return iommu_drain(&drain, timeout_ms);
 }
 
@@ -343,7 +341,7 @@ int iommu_unmap_all(struct iommu *iommu, int timeout_ms)
     struct iommu_loss *loss = iommu_take_all(iommu, &drain);
     int ret;
 
-    iommu_pins_cut(&iommu->pins, drain.list);
+    iommu_pins_cut(iommu, drain.list);
     ret = iommu_drain(&drain, timeout_ms);
     iommu_loss_put(&iommu->views, loss);
     LOCK_FOR_SCOPE(&iommu->changes);
@@ -380,7 +378,7 @@ static void iommu_protect_pins(struct iommu *iommu, struct iommu_place place, si
                                unsigned prot)
 {
     for (; count > 0; count--, iommu_place_next(&place))
-        iommu_pins_protect(&iommu->pins, iommu_entry_mapping(iommu_place_entry(&place)), prot);
+        iommu_pins_protect(iommu, iommu_entry_mapping(iommu_place_entry(&place)), prot);
 }
 
 static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, size_t count,
@@ -437,6 +435,7 @@ static struct range *iommu_get_ranges(struct iommu *iommu, size_t *count)
         ranges = malloc(*count * sizeof(*ranges));
     for (; ranges && (entry = iommu_place_entry(&place)); iommu_place_next(&place))
         ranges[at++] = (struct range){entry->first, entry->last};
+    *count = ranges ? at : *count;
     return ranges;
 }
 
@@ -463,7 +462,7 @@ bool iommu_lost(const struct iommu *iommu)
 
 static void iommu_sum_moved(const struct iommu *iommu, struct iommu_stats *stats)
 {
-    struct iommu_slot_block *block = iommu->readers.first;
+    struct iommu_slot_block *block = iommu_block_first(&iommu->readers);
 
     stats->bytes_read = 0;
     stats->bytes_written = 0;

@@ -267,14 +267,16 @@ static int pin_range(const struct walk *walk, struct range range, unsigned prot,
                      struct freed *freed)
 {
     struct iommu_pins *pins = &walk->iommu->pins;
-    struct piece piece;
+    struct piece piece = {.mapping = NULL};
     int ret = check_range(walk, range, prot);
 
     if (ret)
         return ret;
     for (uint64_t iova = range.first;; iova += piece.count * PAGE_SIZE_4K) {
-        piece_at(walk, iova, range.last, &piece);
-        ret = piece_pin(pins, &piece, prot & UMDEV_WRITE);
+        /* All of it was found before, by the same walk. */
+        ret = piece_at(walk, iova, range.last, &piece) ? 0 : -EINVAL;
+        if (!ret)
+            ret = piece_pin(pins, &piece, prot & UMDEV_WRITE);
         if (ret && iova > range.first)
             unpin_range(walk, (struct range){range.first, iova - 1}, freed);
         if (ret)

@@ -114,7 +114,7 @@ void iommu_pins_settle(struct iommu_pins *pins);
  * A list of mappings has left the table, and they are marked as leaving: take them out of the
  * domain. Never fails.
  */
-void iommu_pins_cut(struct iommu_pins *pins, struct iommu_mapping *list);
+void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list);
 /*
  * For the log of writes: mark what of the range is pinned for writing now. All of it, where a type
  * pins everything and its driver pins nothing itself: then nobody knows what an engine writes.
@@ -124,6 +124,6 @@ void iommu_note_held(void *iommu, struct range range);
  * A mapping's protection becomes `prot`. Pins that it does not allow any more are torn, with all
  * others of the mapping; those that stay, and whole mappings, follow in the domain.
  */
-void iommu_pins_protect(struct iommu_pins *pins, struct iommu_mapping *mapping, unsigned prot);
+void iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot);
 
 #endif

@@ -311,14 +311,35 @@ void iommu_pins_settle(struct iommu_pins *pins)
     pthread_mutex_unlock(&pins->lock);
 }
 
-void iommu_pins_cut(struct iommu_pins *pins, struct iommu_mapping *list)
+/* The last moment at which the engine may have written to what is pinned for it. */
+static void note_written(struct iommu *iommu, const struct iommu_mapping *mapping)
 {
+    const struct iommu_pins *pins = &iommu->pins;
+    bool all = mapping->pin.whole && !pins->asked && mapping->pin.prot & UMDEV_WRITE;
+    struct pin_run run = {0};
+
+    if (all)
+        iommu_note_write(iommu, mapping->range);
+    if (all || !mapping->pin.held)
+        return;
+    while (pin_table_next(mapping->pin.table, run.first + run.count, &run)) {
+        uint64_t first = mapping->range.first + run.first * PAGE_SIZE_4K;
+
+        if (run.write)
+            iommu_note_write(iommu, (struct range){first, first + (run.count * PAGE_SIZE_4K - 1)});
+    }
+}
+
+void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list)
+{
+    struct iommu_pins *pins = &iommu->pins;
     bool any = false;
 
     pthread_mutex_lock(&pins->lock);
     for (struct iommu_mapping *mapping = list; mapping; mapping = mapping->next) {
         any |= mapping->pin.table || mapping->pin.whole;
         mapping->pin.cut = true;
+        note_written(iommu, mapping);
         unmap_all(pins, mapping);
         if (mapping->pin.held && pins_mode(pins) == UMDEV_BUS_IDENTITY)
             adopt_orphan(pins, mapping);
@@ -388,11 +409,14 @@ static bool follow(struct iommu_pins *pins, const struct iommu_mapping *mapping,
     return ok;
 }
 
-void iommu_pins_protect(struct iommu_pins *pins, struct iommu_mapping *mapping, unsigned prot)
+void iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot)
 {
+    struct iommu_pins *pins = &iommu->pins;
     struct iommu_mapping dead = {0};
 
     pthread_mutex_lock(&pins->lock);
+    if (mapping->pin.prot & ~prot & UMDEV_WRITE)
+        note_written(iommu, mapping);
     if (pins_exceed(mapping, prot))
         tear(pins, mapping, &dead);
     /* One that can't follow has the device stopped, as one with torn pins. */

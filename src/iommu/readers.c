@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "iommu/readers.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,15 +20,6 @@ static struct iommu_slot_block *block_new(void)
     return block;
 }
 
-int iommu_readers_init(struct iommu_readers *readers)
-{
-    readers->first = block_new();
-    if (!readers->first)
-        return -ENOMEM;
-    atomic_init(&readers->current, readers->first);
-    return 0;
-}
-
 void iommu_readers_fini(struct iommu_readers *readers)
 {
     struct iommu_slot_block *block = readers->first;
@@ -40,7 +30,6 @@ void iommu_readers_fini(struct iommu_readers *readers)
         free(block);
         block = next;
     }
-    readers->first = NULL;
 }
 
 static struct iommu_slot *block_claim(struct iommu_slot_block *block, unsigned index)
@@ -54,13 +43,13 @@ static struct iommu_slot *block_claim(struct iommu_slot_block *block, unsigned i
     return NULL;
 }
 
-/* Puts a new block behind the last one: one that somebody else put there will do as well. */
-static struct iommu_slot_block *block_append(struct iommu_slot_block *last)
+/* Puts a new block at the end: one that somebody else put there will do as well. */
+static struct iommu_slot_block *block_append(struct iommu_slot_block *_Atomic *end)
 {
     struct iommu_slot_block *made = block_new();
     struct iommu_slot_block *other = NULL;
 
-    if (made && !atomic_compare_exchange_strong(&last->next, &other, made)) {
+    if (made && !atomic_compare_exchange_strong(end, &other, made)) {
         free(made);
         made = other;
     }
@@ -69,23 +58,23 @@ static struct iommu_slot_block *block_append(struct iommu_slot_block *last)
 
 struct iommu_slot *iommu_slot_claim_other(struct iommu_readers *readers, unsigned index)
 {
+    struct iommu_slot_block *_Atomic *link = &readers->first;
     struct iommu_slot_block *block = readers->current;
-    struct iommu_slot *slot = block_claim(block, index);
+    struct iommu_slot *slot = block ? block_claim(block, index) : NULL;
 
-    if (slot)
-        return slot;
     /* Every window that is held has one: look everywhere, and stay where there is room. */
-    for (block = readers->first; block;) {
-        struct iommu_slot_block *next = iommu_block_next(block);
-
+    while (!slot) {
+        block = *link;
+        if (!block)
+            block = block_append(link);
+        if (!block)
+            return NULL;
         slot = block_claim(block, index);
-        if (slot) {
+        if (slot)
             readers->current = block;
-            return slot;
-        }
-        block = next ? next : block_append(block);
+        link = &block->next;
     }
-    return NULL;
+    return slot;
 }
 
 /* Whether the slot's owner of now may see a table of before. */
@@ -118,7 +107,8 @@ static bool slot_passed(struct iommu_slot *slot, bool wait)
 
 static bool readers_pass(struct iommu_readers *readers, bool wait)
 {
-    for (struct iommu_slot_block *block = readers->first; block; block = iommu_block_next(block)) {
+    for (struct iommu_slot_block *block = iommu_block_first(readers); block;
+         block = iommu_block_next(block)) {
         for (unsigned i = 0; i < IOMMU_BLOCK_SLOTS; i++) {
             if (!slot_passed(&block->slots[i], wait))
                 return false;

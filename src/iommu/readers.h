@@ -11,7 +11,8 @@
  * sequentially consistent: a slot that it finds free, or taken anew, reads the new table. One that
  * is taken is waited for where it holds everything or what the writer wants to be quiet.
  *
- * Slots lie in blocks; when all are taken there is one more block. None is freed before the end.
+ * Slots lie in blocks, the first of which comes with the first reader; when all are taken there is
+ * one more. None is freed before the end.
  *
  * Rules of a slot's state word. BUSY and the sequence change by the owner only. A waiter sets
  * WAITED or ORPHAN under the iommu's `windows` lock, in a slot that is still the one it saw; from
@@ -60,12 +61,11 @@ struct iommu_slot_block {
 };
 
 struct iommu_readers {
-    struct iommu_slot_block *_Atomic current; /* where a free slot was found last */
-    struct iommu_slot_block *first;
+    struct iommu_slot_block *_Atomic current; /* where a free slot was found last; or NULL */
+    struct iommu_slot_block *_Atomic first;
 };
 
-/* −ENOMEM. */
-int iommu_readers_init(struct iommu_readers *readers);
+/* Nobody reads any more. All zeros before the first. */
 void iommu_readers_fini(struct iommu_readers *readers);
 
 /* The rest of iommu_slot_claim(). */
@@ -96,7 +96,7 @@ static inline struct iommu_slot *iommu_slot_claim(struct iommu_readers *readers)
     unsigned index = (unsigned)(hash >> 58);
     struct iommu_slot_block *block = atomic_load_explicit(&readers->current, memory_order_acquire);
 
-    if (__builtin_expect(iommu_slot_try(&block->slots[index]), 1))
+    if (__builtin_expect(block && iommu_slot_try(&block->slots[index]), 1))
         return &block->slots[index];
     return iommu_slot_claim_other(readers, index);
 }
@@ -130,10 +130,18 @@ static inline void iommu_slot_count(struct iommu_slot *slot, uint64_t read, uint
     atomic_store_explicit(&slot->bytes_written, before + written, memory_order_relaxed);
 }
 
-/* For loops over all slots: the next block begins where a slot is the last of its own. */
-static inline struct iommu_slot_block *iommu_block_next(struct iommu_slot_block *block)
+/*
+ * For loops over all slots. Sequentially consistent: who has claimed a slot in a block that is not
+ * there yet reads the new table.
+ */
+static inline struct iommu_slot_block *iommu_block_first(const struct iommu_readers *readers)
 {
-    return atomic_load_explicit(&block->next, memory_order_acquire);
+    return atomic_load(&readers->first);
+}
+
+static inline struct iommu_slot_block *iommu_block_next(const struct iommu_slot_block *block)
+{
+    return atomic_load(&block->next);
 }
 
 #endif

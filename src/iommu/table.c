@@ -79,7 +79,7 @@ static struct iommu_directory *directory_begin(struct iommu_table *table, size_t
     made->loss = old ? old->loss : NULL;
     made->maps = old ? old->maps : 0;
     made->bytes = old ? old->bytes : 0;
-    if (leaves > 0) {
+    if (old && leaves > 0) {
         memcpy(made->first, old->first, leaves * sizeof(old->first[0]));
         memcpy(iommu_directory_leaves(made), iommu_directory_leaves(old),
                leaves * sizeof(struct iommu_leaf *));

@@ -189,7 +189,7 @@ static void drain_wait(struct iommu_drain *drain, struct seen *seen)
 
 static void drain_slots(struct iommu_drain *drain, bool copies_only)
 {
-    struct iommu_slot_block *block = drain->iommu->readers.first;
+    struct iommu_slot_block *block = iommu_block_first(&drain->iommu->readers);
     struct seen seen;
 
     pthread_mutex_lock(&drain->iommu->windows);

@@ -31,9 +31,6 @@ from faultdev import (
 from vfiouser import PAGE
 
 
-# ------------------------------------------------------------------ invalidation
-
-
 def test_invalidate_in_a_callback(fault_client, channel):
     """The write that causes it is answered after the acknowledgement, and the next touch asks."""
     entry(fault_client, 5, 0, 1)

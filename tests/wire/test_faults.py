@@ -35,7 +35,6 @@ from faultdev import (
 from server import BUILD_DIR, Server
 from vfiouser import PAGE
 
-
 # ------------------------------------------------------------------ VERSION, GET_REGION_INFO
 
 

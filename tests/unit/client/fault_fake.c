@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fdpass.h"
+#include "client/fault.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -259,6 +260,15 @@ void fault_fake_unmute(struct fault_fake *fake)
     for (unsigned i = 0; i < fake->nkept; i++)
         fault_fake_answer(fake, &fake->kept[i]);
     fake->nkept = 0;
+}
+
+bool fault_fake_possible(void)
+{
+    int ret = client_fault_probe();
+
+    if (ret)
+        print_message("skipped: userfaultfd: %s\n", strerror(-ret));
+    return !ret;
 }
 
 void fault_fake_open(struct fault_fake *fake, size_t npages, size_t object_pages)

@@ -68,6 +68,9 @@ struct fault_fake {
     void *opaque;
 };
 
+/* Whether this machine lets us: if not, says why, and the test's exit code is FAULT_SKIPPED. */
+#define FAULT_SKIPPED 77 /* meson's */
+bool fault_fake_possible(void);
 /* `options` without struct_size; NULL: all default. The table is 1:1 on object 0. */
 void fault_fake_open(struct fault_fake *fake, size_t npages, size_t object_pages);
 int fault_fake_connect(struct fault_fake *fake, const struct umdev_connect_options *options,

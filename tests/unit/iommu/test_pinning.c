@@ -433,6 +433,30 @@ static void pins_for_writing_are_dirty(void **state)
     }
 }
 
+/* What is torn was pinned till then. */
+static void torn_pins_are_dirty(void **state)
+{
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+        struct fixture *fixture = begin(state, modes[m], false, 0);
+
+        fixture_map(fixture, BASE, 4 * PAGE, 0, UMDEV_RW);
+        fixture_map(fixture, BASE + 4 * PAGE, 4 * PAGE, 4 * PAGE, UMDEV_RW);
+        assert_int_equal(dirty_log_start(iommu_dirty_log(fixture->iommu), PAGE, NULL, 0), 0);
+        assert_int_equal(pin(fixture, BASE + PAGE, 4, UMDEV_RW), 0);
+        assert_int_equal(pin(fixture, BASE + 7 * PAGE, 1, UMDEV_READ), 0);
+        assert_int_equal(report(fixture), 0x1e);
+        assert_int_equal(iommu_protect(fixture->iommu, IOVA(BASE + 4 * PAGE), 4 * PAGE, UMDEV_READ),
+                         0);
+        fixture_unmap(fixture, BASE, 4 * PAGE, 4 * PAGE);
+        assert_int_equal(iommu_take_torn(fixture->iommu), 5);
+        assert_int_equal(report(fixture), 0x1e);
+        assert_int_equal(report(fixture), 0);
+        dirty_log_stop(iommu_dirty_log(fixture->iommu));
+        iommu_pins_end(fixture->iommu);
+        end(fixture);
+    }
+}
+
 /* Until the driver pins by itself, all that it may write is dirty. */
 static void pin_all_is_dirty(void **state)
 {
@@ -526,6 +550,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(pins_follow_a_protection, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(pins_for_writing_are_dirty, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(torn_pins_are_dirty, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(pin_all_is_dirty, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(failures_leave_nothing, fixture_setup_unwatched,
                                         fixture_teardown),

@@ -32,20 +32,8 @@ static int check(const struct umdev_device *dev, uint64_t iova, unsigned prot)
     if (dev->error)
         return dev->error;
     if (page < 0 || !dev->prot[page])
-        return -EFAULT;
+        return -EINVAL;
     return (dev->prot[page] & prot) == prot ? 0 : -EPERM;
-}
-
-static int check_all(const struct umdev_device *dev, uint64_t iova, size_t len, unsigned prot)
-{
-    uint64_t end;
-    int ret = 0;
-
-    if (__builtin_add_overflow(iova, len, &end))
-        return -EOVERFLOW;
-    for (uint64_t at = iova; at < end && !ret; at = (at / MACHINE_PAGE + 1) * MACHINE_PAGE)
-        ret = check(dev, at, prot);
-    return ret;
 }
 
 static void move(const struct umdev_device *dev, uint64_t iova, uint8_t *buf, size_t len,
@@ -65,50 +53,79 @@ static void move(const struct umdev_device *dev, uint64_t iova, uint8_t *buf, si
     }
 }
 
+/* Only asked whether anything can be reached. */
 int umdev_dma_read(struct umdev_device *dev, umdev_iova_t iova, void *buf, size_t len)
 {
-    int ret = check_all(dev, iova.value, len, UMDEV_READ);
-
-    if (!ret)
-        move(dev, iova.value, buf, len, false);
-    return ret;
+    (void)iova;
+    (void)buf;
+    assert_int_equal(len, 0);
+    return dev->error;
 }
 
-int umdev_dma_write(struct umdev_device *dev, umdev_iova_t iova, const void *buf, size_t len)
+/* Paged: addresses of pages that follow each other do not. */
+static uint64_t bus_of(const struct umdev_device *dev, long page)
 {
-    int ret = check_all(dev, iova.value, len, UMDEV_WRITE);
-
-    if (!ret)
-        move(dev, iova.value, (uint8_t *)buf, len, true);
-    return ret;
+    switch (dev->mode) {
+    case UMDEV_BUS_IDENTITY:
+        return (uint64_t)(uintptr_t)(dev->pages + (size_t)dev->where[page] * MACHINE_PAGE);
+    case UMDEV_BUS_CONTIGUOUS:
+        return MACHINE_BUS + (uint64_t)page * MACHINE_PAGE;
+    default:
+        return MACHINE_BUS + ((uint64_t)page * 619 % MACHINE_PAGES) * MACHINE_PAGE;
+    }
 }
 
-int umdev_dma_acquire(struct umdev_device *dev, umdev_iova_t iova, size_t len, unsigned prot,
-                      struct umdev_dma_window *window)
+static void enter_page(struct umdev_device *dev, long page, unsigned prot)
 {
-    size_t got = MACHINE_PAGE - iova.value % MACHINE_PAGE;
-    uint8_t *ptr;
-    int ret = len ? check(dev, iova.value, prot) : -EINVAL;
+    prot = prot & UMDEV_WRITE ? dev->prot[page] : UMDEV_READ;
+    prot |= dev->entered[page];
+    if (dev->mode != UMDEV_BUS_IDENTITY && prot != dev->entered[page])
+        assert_int_equal(vgpu_mmu_map(&dev->mmu, bus_of(dev, page),
+                                      dev->pages + (size_t)dev->where[page] * MACHINE_PAGE,
+                                      MACHINE_PAGE, prot),
+                         0);
+    dev->entered[page] = (uint8_t)prot;
+}
 
-    if (ret)
-        return ret;
-    ptr = host_of(dev, iova.value);
-    while (got < len && !check(dev, iova.value + got, prot) &&
-           host_of(dev, iova.value + got) == ptr + got)
-        got += MACHINE_PAGE;
-    if (dev->piece && got > dev->piece)
-        got = dev->piece;
-    *window = (struct umdev_dma_window){.ptr = ptr, .len = got < len ? got : len, .hold = dev};
-    dev->windows++;
+int umdev_dma_pin(struct umdev_device *dev, umdev_iova_t iova, size_t count, unsigned prot,
+                  umdev_bus_t *bus)
+{
+    uint64_t first = iova.value / MACHINE_PAGE * MACHINE_PAGE;
+
+    assert_true(count > 0 && count <= UMDEV_PIN_MAX);
+    dev->pin_calls++;
+    if (dev->most && count > dev->most)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        int ret = check(dev, first + i * MACHINE_PAGE, prot);
+
+        if (ret)
+            return ret;
+    }
+    for (size_t i = 0; i < count; i++) {
+        long page = page_of(first) + (long)i;
+
+        dev->pins[page]++;
+        enter_page(dev, page, prot);
+        bus[i] = umdev_bus(bus_of(dev, page));
+    }
     return 0;
 }
 
-void umdev_dma_release(struct umdev_device *dev, struct umdev_dma_window *window)
+void umdev_dma_unpin(struct umdev_device *dev, umdev_iova_t iova, size_t count)
 {
-    assert_ptr_equal(window->hold, dev);
-    assert_true(dev->windows > 0);
-    window->hold = NULL;
-    dev->windows--;
+    for (size_t i = 0; i < count; i++) {
+        long page = page_of(iova.value) + (long)i;
+
+        assert_true(dev->pins[page] > 0);
+        if (--dev->pins[page])
+            continue;
+        dev->entered[page] = 0;
+        if (dev->mode != UMDEV_BUS_IDENTITY)
+            vgpu_mmu_unmap(&dev->mmu, bus_of(dev, page), MACHINE_PAGE);
+    }
+    if (dev->mode != UMDEV_BUS_IDENTITY)
+        vgpu_mmu_flush(&dev->mmu);
 }
 
 /* ------------------------------------------------------------------ the machine */
@@ -122,11 +139,29 @@ static void *must_alloc(size_t size)
     return memory;
 }
 
+static enum umdev_bus_mode mode_of_environment(void)
+{
+    const char *bus = getenv("VGPU_BUS");
+
+    if (bus && !strcmp(bus, "identity"))
+        return UMDEV_BUS_IDENTITY;
+    return bus && !strcmp(bus, "paged") ? UMDEV_BUS_PAGED : UMDEV_BUS_CONTIGUOUS;
+}
+
+bool machine_has_identity(void)
+{
+    return mode_of_environment() == UMDEV_BUS_IDENTITY;
+}
+
 void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, uint64_t seed)
 {
     struct umdev_device *guest = &machine->guest;
 
     memset(machine, 0, sizeof(*machine));
+    guest->mode = mode_of_environment();
+    assert_int_equal(vgpu_mmu_init(&guest->mmu, guest->mode == UMDEV_BUS_IDENTITY), 0);
+    machine->pins.dev = guest;
+    machine->pins.mmu = &guest->mmu;
     guest->pages = must_alloc(MACHINE_GUEST);
     for (uint32_t i = 0; i < MACHINE_PAGES; i++) {
         guest->where[i] = i;
@@ -142,7 +177,7 @@ void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, 
     machine->vram = must_alloc(vram_size);
     machine->scratch = must_alloc(sizeof(union vgpu_scratch));
     machine->ring.memory = (struct vgpu_memory){
-        .dev = guest,
+        .pins = &machine->pins,
         .vram = machine->vram,
         .vram_size = vram_size,
     };
@@ -151,7 +186,8 @@ void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, 
 
 void machine_free(struct machine *machine)
 {
-    assert_int_equal(machine->guest.windows, 0);
+    assert_int_equal(machine_pinned(machine), 0);
+    vgpu_mmu_fini(&machine->guest.mmu);
     free(machine->guest.pages);
     free(machine->vram);
     free(machine->scratch);
@@ -196,6 +232,15 @@ void machine_emit(struct machine *machine, const void *packet, uint32_t bytes)
     put(machine, packet, bytes);
 }
 
+unsigned machine_pinned(const struct machine *machine)
+{
+    unsigned pinned = 0;
+
+    for (uint32_t i = 0; i < MACHINE_PAGES; i++)
+        pinned += machine->guest.pins[i];
+    return pinned;
+}
+
 enum vgpu_step machine_run(struct machine *machine)
 {
     enum vgpu_step step;
@@ -204,8 +249,11 @@ enum vgpu_step machine_run(struct machine *machine)
         step =
             vgpu_ring_step(&machine->ring, machine->tail, machine->scratch, &machine->interrupts);
         machine->steps++;
-        assert_int_equal(machine->guest.windows, 0);
+        for (unsigned i = 0; i < VGPU_HOLDS; i++)
+            assert_int_equal(machine->pins.holds[i].users, 0);
     } while (step == VGPU_STEP_MORE || step == VGPU_STEP_DONE);
+    vgpu_pins_drop(&machine->pins);
+    assert_int_equal(machine_pinned(machine), 0);
     return step;
 }
 

@@ -2,9 +2,11 @@
 /*
  * A vgpu without umdev: VRAM, a ring and guest memory in one thread, for tests of what packets do.
  *
- * Guest memory is made of pages that lie scattered in one buffer, so that windows end where the
- * code under test does not expect them to; each page has a protection of its own. The fake counts
- * windows: none may be held between two steps.
+ * Guest memory is made of pages that lie scattered in one buffer, so that stretches end where the
+ * code under test does not expect them to; each page has a protection of its own, and is pinned as
+ * umdev would, into the device's mmu. How bus addresses are made says VGPU_BUS in the environment:
+ * contiguous (default), paged or identity. The fake counts pins: none may be left after a turn, and
+ * of a page that is not pinned nothing can be reached.
  */
 #ifndef TESTS_VGPU_MACHINE_H
 #define TESTS_VGPU_MACHINE_H
@@ -14,6 +16,7 @@
 #define MACHINE_PAGE  4096u
 #define MACHINE_PAGES 1024u
 #define MACHINE_IOVA  UINT64_C(0x7fff00000000) /* of the first guest page */
+#define MACHINE_BUS   UINT64_C(0x12345000)     /* of the first page's bus address */
 #define MACHINE_GUEST ((uint64_t)MACHINE_PAGE * MACHINE_PAGES)
 /* The ring: the last pages of guest memory. */
 #define MACHINE_RING_SIZE 8192u
@@ -25,9 +28,13 @@ struct umdev_device {
     uint8_t *pages;
     uint32_t where[MACHINE_PAGES]; /* a guest page's place in `pages` */
     uint8_t prot[MACHINE_PAGES];   /* UMDEV_READ | UMDEV_WRITE; 0: not mapped */
-    size_t piece;                  /* the longest window, 0: any */
-    unsigned windows;              /* held now */
-    int error;                     /* what every access fails with, if not 0 */
+    enum umdev_bus_mode mode;
+    struct vgpu_mmu mmu;
+    unsigned pins[MACHINE_PAGES];   /* of each page */
+    uint8_t entered[MACHINE_PAGES]; /* with this protection in the mmu; 0: not */
+    size_t most;                    /* pages that a pin may have, 0: any */
+    uint64_t pin_calls;
+    int error; /* what every access fails with, if not 0 */
 };
 
 struct machine {
@@ -36,11 +43,14 @@ struct machine {
     uint64_t vram_size;
     union vgpu_scratch *scratch;
     struct vgpu_ring ring;
+    struct vgpu_pins pins;
     uint32_t tail;
     uint32_t interrupts; /* collected */
     uint64_t steps;
 };
 
+/* Whether VGPU_BUS is identity: no IOMMU. */
+bool machine_has_identity(void);
 /* `contiguous`: guest pages lie in order. Ends the test on failure. */
 void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, uint64_t seed);
 void machine_free(struct machine *machine);
@@ -53,7 +63,9 @@ void machine_poke(struct machine *machine, uint64_t iova, const void *buf, size_
 
 /* Write a packet into the ring, padding its end where the packet does not fit. */
 void machine_emit(struct machine *machine, const void *packet, uint32_t bytes);
-/* Step to the tail: VGPU_STEP_IDLE, or VGPU_STEP_FAULT. */
+/* Pins of all pages. */
+unsigned machine_pinned(const struct machine *machine);
+/* Step to the tail, in one turn: VGPU_STEP_IDLE, or VGPU_STEP_FAULT. */
 enum vgpu_step machine_run(struct machine *machine);
 /* Emit, run, and expect success. */
 void machine_do(struct machine *machine, const void *packet, uint32_t bytes);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -26,14 +27,16 @@ struct umdev_host *rig_host(unsigned engines)
         .log = log_quietly,
         .log_level = UMDEV_LOG_DEBUG,
     };
-    char engines_param[32];
-    const char *params[] = {"vram=32M", engines_param};
+    const char *bus = getenv("VGPU_BUS");
+    char engines_param[32], bus_param[32];
+    const char *params[] = {"vram=32M", engines_param, bus_param};
     struct umdev_host *host = NULL;
     struct umdev_error error = {.message = ""};
 
     snprintf(engines_param, sizeof(engines_param), "engines=%u", engines);
+    snprintf(bus_param, sizeof(bus_param), "bus=%s", bus ? bus : "contiguous");
     assert_int_equal(umdev_host_new(&options, &host), 0);
-    if (umdev_host_add_parent(host, VGPU_DRIVER, "gpu", params, 2, &error))
+    if (umdev_host_add_parent(host, VGPU_DRIVER, "gpu", params, 3, &error))
         fail_msg("%s", error.message);
     return host;
 }
@@ -184,6 +187,21 @@ void rig_finish(struct rig *rig, uint64_t value)
     rig_fence(rig, value);
     rig_wait(rig->irq_fence);
     assert_true(rig_read64(rig, VGPU_REG_FENCE) == value);
+}
+
+uint64_t rig_pinned(const struct rig *rig)
+{
+    struct umdev_host_stats stats = {.struct_size = sizeof(stats)};
+
+    assert_int_equal(umdev_host_get_stats(rig->host, rig->uuid, &stats), 0);
+    assert_int_equal(stats.failed, 0);
+    return stats.dma_pinned_bytes;
+}
+
+void rig_wait_unpinned(const struct rig *rig)
+{
+    while (rig_pinned(rig))
+        usleep(100);
 }
 
 struct vgpu_fill rig_fill(uint32_t rows, uint32_t value)

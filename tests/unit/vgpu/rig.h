@@ -17,7 +17,10 @@
 #define RIG_RING   4096u               /* at the start of the memory */
 #define RIG_VRAM   (UINT64_C(4) << 20) /* of a vgpu-1 */
 
-/* A host with one parent "gpu" of 32 MiB VRAM and `engines` engines. Ends the test on failure. */
+/*
+ * A host with one parent "gpu" of 32 MiB VRAM and `engines` engines, its bus that of VGPU_BUS in
+ * the environment (contiguous by default). Ends the test on failure.
+ */
 struct umdev_host *rig_host(unsigned engines);
 
 struct rig {
@@ -56,6 +59,11 @@ void rig_wait(int irq);
 bool rig_pending(int irq);
 /* rig_fence() and rig_wait(). */
 void rig_finish(struct rig *rig, uint64_t value);
+
+/* Client memory that the device has pinned now. The test ends if the device has failed. */
+uint64_t rig_pinned(const struct rig *rig);
+/* Wait until nothing is: the engine's turn is over. */
+void rig_wait_unpinned(const struct rig *rig);
 
 /* A FILL of `rows` rows of 4096 pixels in VRAM, from the start. */
 struct vgpu_fill rig_fill(uint32_t rows, uint32_t value);

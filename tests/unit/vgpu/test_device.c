@@ -20,12 +20,17 @@ static int teardown(void **state)
 
 /* ------------------------------------------------------------------ parents and types */
 
+#define PINNED 9 /* where vgpu-4-pinned is counted */
+
 static int collect(void *opaque, const struct umdev_host_type *type)
 {
     unsigned *available = opaque;
 
     assert_int_equal(strncmp(type->name, "vgpu-", 5), 0);
-    available[type->name[5] - '0'] = type->available;
+    if (!strcmp(type->name, "vgpu-4-pinned"))
+        available[PINNED] = type->available;
+    else
+        available[type->name[5] - '0'] = type->available;
     return 0;
 }
 
@@ -38,6 +43,7 @@ static void expect_free(struct umdev_host *host, unsigned one, unsigned two, uns
     assert_int_equal(available[1], one);
     assert_int_equal(available[2], two);
     assert_int_equal(available[4], four);
+    assert_int_equal(available[PINNED], four);
     assert_int_equal(available[8], eight);
 }
 
@@ -59,8 +65,8 @@ static void test_capacity(void **state)
 
 static void test_parameters(void **state)
 {
-    static const char *const bad[] = {"vram=24M",  "vram=4M",   "vram=1",
-                                      "engines=0", "quantum=0", "colour=red"};
+    static const char *const bad[] = {"vram=24M",  "vram=4M",    "vram=1",  "engines=0",
+                                      "quantum=0", "colour=red", "bus=pci", "bus="};
     struct umdev_host *host = *state;
 
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -305,6 +311,87 @@ static void test_no_bus_master(void **state)
     rig_free(&rig);
 }
 
+/* ------------------------------------------------------------------ pins */
+
+/* A COPY of a row of pixels from VRAM to the guest page at `offset` of its memory. */
+static struct vgpu_copy copy_to_guest(uint64_t offset)
+{
+    return (struct vgpu_copy){
+        .header.word = VGPU_HEADER(VGPU_OP_COPY, 0, sizeof(struct vgpu_copy)),
+        .dst = {.format = VGPU_FORMAT_RAW32 | VGPU_SPACE_GUEST,
+                .pitch = 4096,
+                .width = 1024,
+                .height = 1,
+                .address = RIG_IOVA + offset},
+        .src = {.format = VGPU_FORMAT_RAW32, .pitch = 4096, .width = 1024, .height = 1},
+        .width = 1024,
+        .height = 1,
+    };
+}
+
+/* Nothing stays pinned when the work is done. */
+static void test_unpinned(void **state)
+{
+    struct vgpu_copy copy = copy_to_guest(8 << 20);
+    struct rig rig;
+
+    rig_init(&rig, *state, "vgpu-1");
+    rig_wait_unpinned(&rig);
+    for (uint64_t i = 1; i <= 10; i++) {
+        rig_emit(&rig, &copy, sizeof(copy));
+        rig_finish(&rig, i);
+        rig_wait_unpinned(&rig);
+    }
+    rig_free(&rig);
+}
+
+/* All memory is pinned as long as it is mapped; commands neither add to that nor take from it. */
+static void test_pinned_type(void **state)
+{
+    struct vgpu_copy copy = copy_to_guest(8 << 20);
+    struct rig rig;
+
+    rig_init(&rig, *state, "vgpu-4-pinned");
+    assert_true(rig_pinned(&rig) == RIG_MEMORY);
+    for (uint64_t i = 1; i <= 10; i++) {
+        struct vgpu_fill fill = rig_fill(1, (uint32_t)i);
+
+        rig_emit(&rig, &fill, sizeof(fill));
+        rig_emit(&rig, &copy, sizeof(copy));
+        rig_finish(&rig, i);
+        assert_int_equal(((const uint32_t *)(rig.memory + (8 << 20)))[1023], i);
+        assert_true(rig_pinned(&rig) == RIG_MEMORY);
+    }
+    assert_int_equal(umdev_client_dma_unmap(rig.client, umdev_iova(RIG_IOVA), RIG_MEMORY), 0);
+    assert_true(rig_pinned(&rig) == 0);
+    rig_fence(&rig, 11);
+    rig_wait(rig.irq_error);
+    assert_int_equal(rig_read32(&rig, VGPU_REG_ERROR), VGPU_ERR_DMA_UNMAPPED);
+    assert_true(rig_pinned(&rig) == 0);
+    rig_free(&rig);
+}
+
+/* What another device of the parent has mapped at an IOVA is not there for this one. */
+static void test_other_memory(void **state)
+{
+    struct vgpu_copy copy = copy_to_guest(RIG_MEMORY);
+    struct rig rig, other;
+
+    rig_init(&rig, *state, "vgpu-1");
+    rig_init(&other, *state, "vgpu-1");
+    assert_int_equal(umdev_client_dma_map(other.client, other.memfd, 8 << 20,
+                                          umdev_iova(RIG_IOVA + RIG_MEMORY), 4096, UMDEV_RW),
+                     0);
+    rig_emit(&other, &copy, sizeof(copy));
+    rig_finish(&other, 1);
+    rig_emit(&rig, &copy, sizeof(copy));
+    rig_doorbell(&rig);
+    expect_error(&rig, VGPU_ERR_DMA_UNMAPPED, 0);
+    rig_wait_unpinned(&rig);
+    rig_free(&rig);
+    rig_free(&other);
+}
+
 /* ------------------------------------------------------------------ resets */
 
 static void test_reset(void **state)
@@ -357,7 +444,9 @@ int main(void)
         cmocka_unit_test(test_render),          cmocka_unit_test(test_stream),
         cmocka_unit_test(test_interrupt_masks), cmocka_unit_test(test_errors),
         cmocka_unit_test(test_unmap_ring),      cmocka_unit_test(test_no_bus_master),
-        cmocka_unit_test(test_reset),           cmocka_unit_test(test_next_client),
+        cmocka_unit_test(test_unpinned),        cmocka_unit_test(test_pinned_type),
+        cmocka_unit_test(test_other_memory),    cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_next_client),
     };
 
     return cmocka_run_group_tests_name("vgpu device", tests, setup, teardown);

@@ -102,13 +102,14 @@ static void test_stop(void **state)
     rig_free(&other);
 }
 
-/* The unmap comes back at once, and the command ends at the next touch. */
+/* The unmap comes back at once, nothing is torn, and the command ends at the next touch. */
 static void unmap_under_load(struct rig *rig)
 {
     begin_load(rig);
     assert_int_equal(umdev_client_dma_unmap(rig->client, umdev_iova(RIG_IOVA), RIG_MEMORY), 0);
     rig_wait(rig->irq_error);
     assert_int_equal(rig_read32(rig, VGPU_REG_ERROR), VGPU_ERR_DMA_UNMAPPED);
+    rig_wait_unpinned(rig);
     assert_int_equal(umdev_client_dma_map(rig->client, rig->memfd, 0, umdev_iova(RIG_IOVA),
                                           RIG_MEMORY, UMDEV_RW),
                      0);
@@ -124,6 +125,27 @@ static void test_unmap(void **state)
         unmap_under_load(&rig);
         rig_finish(&rig, i);
     }
+    rig_free(&rig);
+}
+
+/* A client that maps and unmaps other memory all the time: its command goes on. */
+static void test_unmap_elsewhere(void **state)
+{
+    const umdev_iova_t iova = umdev_iova(RIG_IOVA + RIG_MEMORY);
+    struct rig rig;
+    uint64_t slices;
+
+    rig_init(&rig, *state, "vgpu-1");
+    begin_load(&rig);
+    slices = rig_read64(&rig, VGPU_REG_CNT_SLICES);
+    for (unsigned i = 0; i < 20 || rig_read64(&rig, VGPU_REG_CNT_SLICES) < slices + 20; i++) {
+        assert_int_equal(umdev_client_dma_map(rig.client, rig.memfd, 0, iova, 4096, UMDEV_RW), 0);
+        assert_int_equal(umdev_client_dma_unmap(rig.client, iova, 4096), 0);
+    }
+    assert_int_equal(rig_read32(&rig, VGPU_REG_STATUS), VGPU_STATUS_RUNNING | VGPU_STATUS_BUSY);
+    rig_start(&rig);
+    rig_finish(&rig, 1);
+    rig_wait_unpinned(&rig);
     rig_free(&rig);
 }
 
@@ -259,10 +281,15 @@ static void test_storm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ring_reset), cmocka_unit_test(test_device_reset),
-        cmocka_unit_test(test_stop),       cmocka_unit_test(test_unmap),
-        cmocka_unit_test(test_disconnect), cmocka_unit_test(test_remove),
-        cmocka_unit_test(test_host_free),  cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_ring_reset),
+        cmocka_unit_test(test_device_reset),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_unmap),
+        cmocka_unit_test(test_unmap_elsewhere),
+        cmocka_unit_test(test_disconnect),
+        cmocka_unit_test(test_remove),
+        cmocka_unit_test(test_host_free),
+        cmocka_unit_test(test_turns),
         cmocka_unit_test(test_storm),
     };
 

@@ -180,9 +180,10 @@ static void test_ring_unmapped(void **state)
         int error;
         enum vgpu_error code;
     } cases[] = {
-        {-EFAULT, VGPU_ERR_DMA_UNMAPPED},    {-EOVERFLOW, VGPU_ERR_DMA_UNMAPPED},
-        {-EPERM, VGPU_ERR_DMA_PROTECTION},   {-EIO, VGPU_ERR_DMA_LOST},
-        {-EOPNOTSUPP, VGPU_ERR_DMA_NO_FILE}, {-ENODEV, VGPU_ERR_DMA_DISABLED},
+        {-EINVAL, VGPU_ERR_DMA_UNMAPPED},    {-EPERM, VGPU_ERR_DMA_PROTECTION},
+        {-EOPNOTSUPP, VGPU_ERR_DMA_NO_FILE}, {-EIO, VGPU_ERR_DMA_LOST},
+        {-ENODEV, VGPU_ERR_DMA_DISABLED},    {-ENOMEM, VGPU_ERR_DMA_NO_ROOM},
+        {-ENOSPC, VGPU_ERR_DMA_NO_ROOM},     {-EOVERFLOW, VGPU_ERR_DMA_NO_ROOM},
     };
     struct machine machine;
 
@@ -275,7 +276,7 @@ static void test_fuzz(void **state)
         uint32_t words[VGPU_PACKET_MAX / 4] = {0};
         uint32_t bytes = wild_packet(&random, words);
 
-        machine.guest.piece = random_below(&random, 4) ? 0 : 4 + random_below(&random, 64);
+        machine.guest.most = random_below(&random, 4) ? 0 : 2 + random_below(&random, 8);
         if (random_below(&random, 2)) {
             machine_poke(&machine, BATCH + 8 * (uint64_t)random_below(&random, 64), words, bytes);
             continue;
