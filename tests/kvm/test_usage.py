@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What tinyvm says to those who use it wrongly."""
 
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from tinyvm import TINYVM
+
+README = Path(__file__).resolve().parents[2] / "examples/tinyvm/README.md"
 
 
 def run(*arguments):
@@ -88,3 +92,20 @@ def test_no_such_region(server, start):
 
 def test_expectation(server, start):
     start(server.path, "set @0 5\nreg-expect 0 @0\n").fails("cpu0:2: reg-expect: 0 was read, not 0x5$")
+
+
+def test_readme(server, start):
+    """Its example does what it says."""
+    block = re.search(r"```console\n(.*?)```", README.read_text(), re.S)[1]
+    script, printed = re.match(r"\$ cat touch\n(.*)\$ umdev [^\n]*\n(.*)", block, re.S).groups()
+    code, lines, err = start(server.path, script).wait()
+    assert code == 1
+    assert "\n".join(lines + [err]) == printed.replace("touch:", "cpu0:")
+
+
+def test_readme_has_all_lines():
+    """Every word that a script may have."""
+    words = re.findall(r'^    {"([a-z-]+)", OP_', (README.parent / "script.c").read_text(), re.M)
+    assert len(words) > 15
+    for word in words:
+        assert re.search(rf"`{word}\b", README.read_text()), word
