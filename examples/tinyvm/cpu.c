@@ -1,13 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * A vCPU that begins in 64-bit user mode. The guest has no kernel but for its interrupt handler:
- * the tables a kernel would make are made here.
- *
- *   0x02000  descriptors              0x20000  a task state segment for each vCPU
- *   0x03000  interrupt gates          0x30000  its stack in the handler, a page each
- *   0x10000  page tables              0x80000  its stack, 64 KiB each
- */
-#include "tinyvm.h"
+#include "cpu.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -22,8 +14,6 @@
 #define KERNEL_STACK(n) (0x31000 + 0x1000 * (n))  /* its end */
 #define STACK(n)        (0x90000 + 0x10000 * (n)) /* its end */
 
-#define GIGABYTES ((GUEST_APERTURE + GUEST_APERTURE_MAX) >> 30)
-
 enum {
     SELECTOR_KERNEL_CODE = 0x08,
     SELECTOR_USER_DATA = 0x2b,
@@ -32,34 +22,33 @@ enum {
 };
 
 /* Everything is at its physical address, and user mode may reach it: 2 MiB pages. */
-static void init_page_tables(struct vm *vm)
+static void init_page_tables(uint8_t *memory)
 {
-    uint64_t *pml4 = (uint64_t *)(vm->memory + PML4), *pdpt = (uint64_t *)(vm->memory + PDPT);
-    uint64_t *directory = (uint64_t *)(vm->memory + PAGE_DIRECTORY);
+    uint64_t *pml4 = (uint64_t *)(memory + PML4), *pdpt = (uint64_t *)(memory + PDPT);
+    uint64_t *directory = (uint64_t *)(memory + PAGE_DIRECTORY);
     const uint64_t present = 0x07, used_large = 0xe0;
 
     pml4[0] = PDPT | present;
-    for (uint64_t i = 0; i < GIGABYTES; i++)
+    for (uint64_t i = 0; i < CPU_GIGABYTES; i++)
         pdpt[i] = (PAGE_DIRECTORY + i * 0x1000) | present;
-    for (uint64_t i = 0; i < GIGABYTES * 512; i++)
+    for (uint64_t i = 0; i < CPU_GIGABYTES * 512; i++)
         directory[i] = i << 21 | present | used_large;
 }
 
-void cpu_init_tables(struct vm *vm)
+void cpu_init_tables(uint8_t *memory, uint64_t handler)
 {
-    uint64_t *gdt = (uint64_t *)(vm->memory + GDT), *idt = (uint64_t *)(vm->memory + IDT);
-    uint64_t handler = GUEST_CODE + (uint64_t)((const char *)guest_interrupt - __start_guest);
+    uint64_t *gdt = (uint64_t *)(memory + GDT), *idt = (uint64_t *)(memory + IDT);
     const uint64_t interrupt_gate = 0x8e;
 
-    init_page_tables(vm);
+    init_page_tables(memory);
     gdt[SELECTOR_KERNEL_CODE / 8] = 0x00af9b000000ffff;
     gdt[SELECTOR_KERNEL_CODE / 8 + 1] = 0x00cf93000000ffff;
     gdt[SELECTOR_USER_DATA / 8] = 0x00cff3000000ffff;
     gdt[SELECTOR_USER_CODE / 8] = 0x00affb000000ffff;
     idt[CPU_INTERRUPT_VECTOR * 2] = (handler & 0xffff) | SELECTOR_KERNEL_CODE << 16 |
                                     interrupt_gate << 40 | (handler >> 16 & 0xffff) << 48;
-    for (unsigned n = 0; n < GUEST_CPUS; n++)
-        *(uint32_t *)(vm->memory + TSS(n) + 4) = KERNEL_STACK(n);
+    for (unsigned n = 0; n < CPU_MAX; n++)
+        *(uint32_t *)(memory + TSS(n) + 4) = KERNEL_STACK(n);
 }
 
 static void set_sregs(struct kvm_sregs *sregs, unsigned n)
@@ -87,34 +76,29 @@ static void set_sregs(struct kvm_sregs *sregs, unsigned n)
         .base = TSS(n), .limit = 0x67, .selector = SELECTOR_TSS, .type = 11, .present = 1};
 }
 
-/* As the firmware leaves it: on. */
-static int enable_apic(int vcpu_fd)
+int cpu_enable_apic(int fd)
 {
     struct kvm_lapic_state apic;
 
-    if (ioctl(vcpu_fd, KVM_GET_LAPIC, &apic))
+    if (ioctl(fd, KVM_GET_LAPIC, &apic))
         return -errno;
     *(uint32_t *)(apic.regs + 0xf0) = 0x1ff; /* spurious vector; enabled */
-    return ioctl(vcpu_fd, KVM_SET_LAPIC, &apic) ? -errno : 0;
+    return ioctl(fd, KVM_SET_LAPIC, &apic) ? -errno : 0;
 }
 
-int cpu_init(const struct vcpu *vcpu)
+int cpu_init(int fd, unsigned n, uint64_t start, const uint64_t *args)
 {
-    struct kvm_mp_state running = {.mp_state = KVM_MP_STATE_RUNNABLE};
     struct kvm_sregs sregs;
     struct kvm_regs regs = {
-        .rip = GUEST_CODE + (uint64_t)((const char *)guest_main - __start_guest),
-        .rsp = STACK(vcpu->n) - 8, /* as if called */
-        .rdi = GUEST_SHARED,
-        .rsi = vcpu->n,
+        .rip = start,
+        .rsp = STACK(n) - 8, /* as if called */
+        .rdi = args[0],
+        .rsi = args[1],
         .rflags = 0x202, /* interrupts are on */
     };
 
-    if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
+    if (ioctl(fd, KVM_GET_SREGS, &sregs))
         return -errno;
-    set_sregs(&sregs, vcpu->n);
-    if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) || ioctl(vcpu->fd, KVM_SET_REGS, &regs) ||
-        ioctl(vcpu->fd, KVM_SET_MP_STATE, &running))
-        return -errno;
-    return enable_apic(vcpu->fd);
+    set_sregs(&sregs, n);
+    return ioctl(fd, KVM_SET_SREGS, &sregs) || ioctl(fd, KVM_SET_REGS, &regs) ? -errno : 0;
 }

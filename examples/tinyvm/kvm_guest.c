@@ -4,6 +4,7 @@
  * page that is not there is a fault of the vCPU's thread in KVM_RUN, which the library answers, and
  * what it takes away KVM takes from the guest before.
  */
+#include "cpu.h"
 #include "tinyvm.h"
 
 #include <errno.h>
@@ -15,6 +16,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+_Static_assert((int)GUEST_CPUS <= (int)CPU_MAX, "each vCPU has its tables");
+_Static_assert((GUEST_APERTURE + GUEST_APERTURE_MAX) >> 30 <= CPU_GIGABYTES, "what is mapped");
 
 #define INTERRUPT_GSI 24 /* none of the IOAPIC's */
 #define KICK_SIGNAL   SIGUSR1
@@ -135,6 +139,12 @@ static int connect_interrupt(const struct vm *vm)
 
 /* ------------------------------------------------------------------ vCPUs */
 
+/* Where a function of the guest's program is in its memory. */
+static uint64_t in_guest(const void *function)
+{
+    return GUEST_CODE + (uint64_t)((const char *)function - __start_guest);
+}
+
 /* The guest's processor is this one, as far as KVM can. */
 static int set_cpuid(const struct vm *vm, const struct vcpu *vcpu)
 {
@@ -151,6 +161,20 @@ static int set_cpuid(const struct vm *vm, const struct vcpu *vcpu)
     return ret;
 }
 
+/* All vCPUs run at once: none waits for the first to start it. */
+static int set_registers(const struct vcpu *vcpu)
+{
+    struct kvm_mp_state running = {.mp_state = KVM_MP_STATE_RUNNABLE};
+    const uint64_t args[] = {GUEST_SHARED, vcpu->n};
+    int ret = cpu_init(vcpu->fd, vcpu->n, in_guest(guest_main), args);
+
+    if (!ret)
+        ret = cpu_enable_apic(vcpu->fd);
+    if (!ret && ioctl(vcpu->fd, KVM_SET_MP_STATE, &running))
+        ret = -errno;
+    return ret ? complain("a vCPU's registers", -ret) : 0;
+}
+
 static int make_vcpu(struct vm *vm, struct vcpu *vcpu)
 {
     int size = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0), ret;
@@ -165,9 +189,7 @@ static int make_vcpu(struct vm *vm, struct vcpu *vcpu)
     vcpu->run = run;
     vcpu->run_size = (size_t)size;
     ret = set_cpuid(vm, vcpu);
-    if (!ret)
-        ret = cpu_init(vcpu);
-    return ret ? complain("a vCPU's registers", -ret) : 0;
+    return ret ? ret : set_registers(vcpu);
 }
 
 static void ignore(int signal_number)
@@ -191,7 +213,7 @@ static int kvm_init(struct vm *vm)
         return ret;
     vm->guest->aperture = GUEST_APERTURE;
     memcpy(vm->memory + GUEST_CODE, __start_guest, code);
-    cpu_init_tables(vm);
+    cpu_init_tables(vm->memory, in_guest(guest_interrupt));
     for (unsigned i = 0; !ret && i < vm->options.nscripts; i++) {
         vm->guest->cpu[i].script = GUEST_SCRIPT(i);
         ret = make_vcpu(vm, &vm->vcpus[i]);

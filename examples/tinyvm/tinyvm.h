@@ -137,11 +137,4 @@ struct guest_kind {
 };
 extern const struct guest_kind kvm_guest, thread_guest;
 
-/* cpu.c: a vCPU's registers for user mode at the guest's program. 0 or −errno. */
-int cpu_init(const struct vcpu *vcpu);
-/* The tables that all vCPUs use. */
-void cpu_init_tables(struct vm *vm);
-/* The vector that interrupts of the device have in the guest. */
-#define CPU_INTERRUPT_VECTOR 0x40
-
 #endif
