@@ -153,7 +153,7 @@ int device_share_memory(struct vm *vm)
 
 /* ------------------------------------------------------------------ trapped accesses */
 
-/* A doorbell that KVM has not heard, as it was not asked to. */
+/* A doorbell that KVM, which is not there, can't hear. */
 static bool ring(const struct vm *vm, int region, uint64_t offset, uint64_t value, unsigned len)
 {
     const struct device *device = &vm->device;
@@ -179,7 +179,7 @@ int device_access(struct vm *vm, int region, uint64_t offset, void *data, unsign
     if (!write)
         return umdev_client_read(vm->device.client, (unsigned)region, offset, data, len);
     memcpy(&value, data, len < sizeof(value) ? len : sizeof(value));
-    if (ring(vm, region, offset, value, len))
+    if (vm->options.no_kvm && ring(vm, region, offset, value, len))
         return 0;
     return umdev_client_write(vm->device.client, (unsigned)region, offset, data, len);
 }

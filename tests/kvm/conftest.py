@@ -68,14 +68,19 @@ def _served(*arguments, **options):
         server.kill()
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A server with one faultdev; its control socket is server.control."""
-    _need_userfaultfd()
-    control = str(tmp_path / "control")
-    for server in _served("faultdev", "--control", control):
+def _controlled(driver, folder):
+    """A server with one device; its control socket is server.control."""
+    control = str(folder / "control")
+    for server in _served(driver, "--control", control):
         server.control = control
         yield server
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server with one faultdev."""
+    _need_userfaultfd()
+    yield from _controlled("faultdev", tmp_path)
 
 
 @pytest.fixture
@@ -86,6 +91,6 @@ def two_devices():
 
 
 @pytest.fixture
-def testdev():
+def testdev(tmp_path):
     """A server with a device that has a doorbell and interrupts."""
-    yield from _served("testdev")
+    yield from _controlled("testdev", tmp_path)

@@ -3,6 +3,8 @@
 
 import re
 
+from tinyvm import show
+
 OPTIONS = ["--registers", "1", "--interrupt", "7", "--aperture", "0"]
 BELL, BELL_MATCH, BELL_VALUE, TRIGGER = 0x50, 0x54, 0x58, 0x08
 COUNT_BELL = 0x80 + 7 * 4
@@ -15,6 +17,7 @@ def test_doorbell_and_interrupt(testdev, start):
     script += f"reg-expect {COUNT_BELL:#x} {rounds}\n"
     lines = start(testdev.path, script, options=OPTIONS).succeeds()
     assert lines[-1].endswith(f"report: {rounds:#x}")
+    assert show(testdev.control)["traps_write"] < 10, "the doorbells were messages"
 
 
 def test_doorbell_of_one_value(testdev, start):
