@@ -82,7 +82,8 @@ static int make_machine(struct vm *vm)
         return complain("set addresses", errno);
     if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0))
         return complain("create interrupt controllers", errno);
-    forbid_background_faults(vm);
+    if (!vm->options.async_faults)
+        forbid_background_faults(vm);
     return 0;
 }
 

@@ -12,6 +12,7 @@ static const char help[] =
     "  --aperture REGION    the region that is mapped into the guest (the first that faults)\n"
     "  --registers REGION   the region whose accesses are trapped (0)\n"
     "  --interrupt VECTOR   the MSI-X vector that the guest counts (0)\n"
+    "  --async-faults       KVM may fetch pages in the background, for writing\n"
     "  --no-kvm             the guest is a thread of this process\n"
     "  --no-fault           the aperture is not mapped; each access is a message\n"
     "  --help\n"
@@ -24,6 +25,7 @@ enum {
     OPT_APERTURE,
     OPT_REGISTERS,
     OPT_INTERRUPT,
+    OPT_ASYNC_FAULTS,
     OPT_NO_KVM,
     OPT_NO_FAULT,
     OPT_HELP,
@@ -61,6 +63,9 @@ static int set_option(struct options *options, int option)
         return parse_int(optarg, &options->registers);
     case OPT_INTERRUPT:
         return parse_int(optarg, &options->interrupt);
+    case OPT_ASYNC_FAULTS:
+        options->async_faults = true;
+        return 0;
     case OPT_NO_KVM:
         options->no_kvm = true;
         return 0;
@@ -81,6 +86,7 @@ static int parse_options(int argc, char **argv, struct options *options)
         {"aperture", required_argument, NULL, OPT_APERTURE},
         {"registers", required_argument, NULL, OPT_REGISTERS},
         {"interrupt", required_argument, NULL, OPT_INTERRUPT},
+        {"async-faults", no_argument, NULL, OPT_ASYNC_FAULTS},
         {"no-kvm", no_argument, NULL, OPT_NO_KVM},
         {"no-fault", no_argument, NULL, OPT_NO_FAULT},
         {"help", no_argument, NULL, OPT_HELP},

@@ -35,11 +35,12 @@ struct options {
     const char *socket;
     const char *scripts[GUEST_CPUS];
     unsigned nscripts;
-    int aperture;  /* a region; −1: the first that faults */
-    int registers; /* a region */
-    int interrupt; /* an MSI-X vector */
-    bool no_kvm;   /* the guest is a thread */
-    bool no_fault; /* the aperture is trapped */
+    int aperture;      /* a region; −1: the first that faults */
+    int registers;     /* a region */
+    int interrupt;     /* an MSI-X vector */
+    bool no_kvm;       /* the guest is a thread */
+    bool async_faults; /* KVM may fetch pages in the background */
+    bool no_fault;     /* the aperture is trapped */
 };
 
 struct script {

@@ -37,6 +37,25 @@ def test_refused_write_to_a_page_that_is_read(server, start):
     vm.fails(r"cpu0:4: write: region 2, offset 0x6000: the device refuses the page", timeout=20)
 
 
+ASYNC = pytest.mark.parametrize("guest", ["kvm"], indirect=True)
+
+
+@ASYNC
+def test_refused_pages_with_asynchronous_faults(server, start):
+    """KVM fetches pages in the background, as in VMMs that do nothing about it: KVM_RUN ends, too."""
+    for script, line in (("read 0x3000\n", 1), ("write 0x3000 1\n", 1), (entry(3, 0, 1) + "read 0\nread 0x3000\n", 3)):
+        vm = start_when_free(start, server.path, "report 1\n" + script, options=["--async-faults"])
+        vm.fails(rf"cpu0:{line + 1}: .*: the device refuses the page", timeout=20)
+
+
+@ASYNC
+def test_read_only_page_with_asynchronous_faults(server, start):
+    """A page that is there can be read, and a write to it that is refused ends KVM_RUN, too."""
+    script = entry(6, 0, 1, writable=False) + f"prefault 0x6000 0x1000\nexpect 0x6000 {number(0, 1):#x}\nwrite 0x6008 1\n"
+    vm = start(server.path, script, options=["--async-faults"])
+    vm.fails(r"cpu0:5: write: region 2, offset 0x6000: the device refuses the page", timeout=20)
+
+
 def test_trapped_access_is_refused(server, start):
     vm = start(server.path, "read 0x3008\n", options=["--no-fault", "--aperture", "2"])
     vm.fails(r"cpu0:1: read: region 2, offset 0x3008: Bad address$")

@@ -35,15 +35,24 @@ def watched(lines):
     return int(text[0]), int(text[2])
 
 
-def test_remap_is_seen_at_once(server, start):
-    rounds = 1500
+def remap(server, start, rounds, options=()):
     writer = prepare() + f"repeat {rounds}\n" + move(2) + move(1) + "wait @4 @0\nend\nstats\n"
-    lines = start(server.path, writer, WATCH.format(last=2 * rounds + 1)).succeeds()
+    lines = start(server.path, writer, WATCH.format(last=2 * rounds + 1), options=options).succeeds()
     reads, values = watched(lines)
     assert reads > rounds and values > rounds
     # What was not touched in between is not taken back by a message.
     assert values - 1 <= stats(lines)["invalidated"] <= 2 * rounds
     assert stats(lines)["refused"] == 0
+
+
+def test_remap_is_seen_at_once(server, start):
+    remap(server, start, rounds=1500)
+
+
+@pytest.mark.parametrize("guest", ["kvm"], indirect=True)
+def test_remap_with_asynchronous_faults(server, start):
+    """KVM fetches the pages in the background."""
+    remap(server, start, rounds=500, options=["--async-faults"])
 
 
 def test_invalidated_all_the_time(server, start):

@@ -19,7 +19,7 @@ def run(*arguments):
 def test_help():
     code, out, err = run("--help")
     assert code == 0 and not err
-    for word in ("--socket", "--script", "--aperture", "--registers", "--interrupt", "--no-kvm", "--no-fault"):
+    for word in ("--socket", "--script", "--aperture", "--registers", "--interrupt", "--async-faults", "--no-kvm", "--no-fault"):
         assert word in out
 
 
