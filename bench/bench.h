@@ -49,9 +49,19 @@ struct row {
     enum row_kind kind;
     bool placed;    /* measured on one CPU and across two */
     size_t samples; /* a round */
-    /* Start the subjects. On failure those with a measure function are stopped by the caller. */
+    /*
+     * Start the subjects. On failure those with a measure function are stopped by the caller.
+     * ENOTSUP: the row can't be measured on this machine, which is no failure.
+     */
     int (*start)(struct row_run *run);
 };
+
+/* Where there is a guest for it. */
+#ifdef __x86_64__
+#define BENCH_ROW_KVM(ROW) ROW(fault_kvm_touch_row)
+#else
+#define BENCH_ROW_KVM(ROW)
+#endif
 
 /* All of them, in the order of the table; a line each, so that they can be added side by side. */
 /* clang-format off */
@@ -90,6 +100,7 @@ struct row {
     ROW(fault_first_touch_16_row) \
     ROW(fault_first_touch_512_row) \
     ROW(fault_scattered_row) \
+    BENCH_ROW_KVM(ROW) \
     ROW(fault_trapped_row) \
     ROW(fault_mapped_access_row) \
     ROW(fault_invalidate_1_row) \

@@ -134,6 +134,15 @@ static int client_start(struct row_run *run, size_t extent, bool trapped,
     return ours->view ? 0 : -errno;
 }
 
+int fault_client_empty(void *state)
+{
+    struct fault_client *ours = state;
+
+    ours->next = 0;
+    return umdev_client_write32(ours->client, FAULT_BAR_REGS, FAULT_REG_INVALIDATE,
+                                FAULT_REGION_PAGES);
+}
+
 int fault_client_start(struct row_run *run, size_t extent,
                        int (*measure)(void *state, double *samples, size_t n))
 {

@@ -10,6 +10,8 @@
 
 #include "bench.h"
 
+#include <pthread.h>
+
 #define BENCH_PAGE ((size_t)4096)
 
 enum {
@@ -36,9 +38,30 @@ struct fault_client {
 int fault_client_start(struct row_run *run, size_t extent,
                        int (*measure)(void *state, double *samples, size_t n));
 
+/* All of its pages are taken back. `state` is the subject's, a struct fault_client. */
+int fault_client_empty(void *state);
+
 /* The same with a client that can't have pages mapped: it reads and writes by messages. */
 int fault_client_start_trapped(struct row_run *run,
                                int (*measure)(void *state, double *samples, size_t n));
+
+/*
+ * The floor: the same mechanism by hand. A thread reads the userfaultfd, asks another process over
+ * a socket, maps the page and wakes who waits.
+ */
+struct fault_raw {
+    pid_t pid;
+    int sock, uffd, fd;
+    pthread_t thread;
+    uint8_t *pages;
+    size_t next, extent;
+};
+
+/* Makes it the row's floor, with that measure function. */
+int fault_raw_start(struct row_run *run, size_t extent,
+                    int (*measure)(void *state, double *samples, size_t n));
+/* As fault_client_empty(); a struct fault_raw. */
+int fault_raw_empty(void *state);
 
 static inline void fault_touch(const uint8_t *at, size_t count, size_t step)
 {

@@ -187,7 +187,7 @@ static void run_placement(const struct row *row, const struct bench_options *opt
     ret = run_row(row, &run, &result);
     if (ret) {
         fprintf(stderr, "umdev-bench: %s: %s\n", result.name, strerrordesc_np(-ret));
-        output->failed++;
+        output->failed += ret != -ENOTSUP;
         return;
     }
     if (!output->json)

@@ -1,31 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Fault-mapped regions: pages that come at first touch, stay, and are taken back.
- *
- * The floor of a first touch is the same mechanism by hand: a thread that reads the userfaultfd,
- * asks another process over a socket, maps the page and wakes who waits.
  */
 #include "fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <umdev/client.h>
-
-static int ours_empty(struct fault_client *ours)
-{
-    ours->next = 0;
-    return umdev_client_write32(ours->client, FAULT_BAR_REGS, FAULT_REG_INVALIDATE,
-                                FAULT_REGION_PAGES);
-}
 
 /* A sample: the first touch of a range that comes with one answer, and of the rest of it. */
 static int ours_measure_touch(void *state, double *samples, size_t n)
@@ -34,7 +18,7 @@ static int ours_measure_touch(void *state, double *samples, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         uint64_t start;
-        int ret = ours->next + ours->extent > FAULT_REGION_PAGES ? ours_empty(ours) : 0;
+        int ret = ours->next + ours->extent > FAULT_REGION_PAGES ? fault_client_empty(ours) : 0;
 
         if (ret)
             return ret;
@@ -46,72 +30,13 @@ static int ours_measure_touch(void *state, double *samples, size_t n)
     return 0;
 }
 
-/* ------------------------------------------------------------------ the floor */
-
-struct raw {
-    pid_t pid;
-    int sock, uffd, fd;
-    pthread_t thread;
-    uint8_t *pages;
-    size_t next, extent;
-};
-
-static void raw_serve(int sock, void *arg)
-{
-    char packet[FAULT_PACKET];
-
-    (void)arg;
-    while (recv(sock, packet, sizeof(packet), MSG_WAITALL) == sizeof(packet))
-        send(sock, packet, sizeof(packet), MSG_NOSIGNAL);
-}
-
-/* The whole of the mechanism. Ends when the socket does. */
-static void *raw_run(void *opaque)
-{
-    struct raw *raw = opaque;
-    struct uffd_msg message;
-    char packet[FAULT_PACKET] = {0};
-
-    while (read(raw->uffd, &message, sizeof(message)) == sizeof(message)) {
-        size_t len = raw->extent * BENCH_PAGE;
-        size_t offset = (size_t)message.arg.pagefault.address - (size_t)raw->pages;
-        struct uffdio_range range = {
-            .start = (size_t)raw->pages + (offset & ~(len - 1)),
-            .len = len,
-        };
-
-        if (send(raw->sock, packet, sizeof(packet), MSG_NOSIGNAL) != sizeof(packet) ||
-            recv(raw->sock, packet, sizeof(packet), MSG_WAITALL) != sizeof(packet))
-            break;
-        if (mmap(raw->pages + (offset & ~(len - 1)), len, PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_FIXED, raw->fd,
-                 (off_t)((offset & ~(len - 1)) % (FAULT_OBJECT_PAGES * BENCH_PAGE))) == MAP_FAILED)
-            break;
-        ioctl(raw->uffd, UFFDIO_WAKE, &range);
-    }
-    return NULL;
-}
-
-static int raw_empty(struct raw *raw)
-{
-    struct uffdio_register request = {.mode = UFFDIO_REGISTER_MODE_MISSING};
-
-    raw->next = 0;
-    raw->pages =
-        mmap(raw->pages, FAULT_REGION_PAGES * BENCH_PAGE, PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (raw->pages ? MAP_FIXED : 0), -1, 0);
-    request.range.start = (size_t)raw->pages;
-    request.range.len = FAULT_REGION_PAGES * BENCH_PAGE;
-    return ioctl(raw->uffd, UFFDIO_REGISTER, &request) ? -errno : 0;
-}
-
 static int raw_measure_touch(void *state, double *samples, size_t n)
 {
-    struct raw *raw = state;
+    struct fault_raw *raw = state;
 
     for (size_t i = 0; i < n; i++) {
         uint64_t start;
-        int ret = raw->next + raw->extent > FAULT_REGION_PAGES ? raw_empty(raw) : 0;
+        int ret = raw->next + raw->extent > FAULT_REGION_PAGES ? fault_raw_empty(raw) : 0;
 
         if (ret)
             return ret;
@@ -123,58 +48,13 @@ static int raw_measure_touch(void *state, double *samples, size_t n)
     return 0;
 }
 
-static void raw_stop(void *state)
-{
-    struct raw *raw = state;
-
-    pthread_cancel(raw->thread);
-    pthread_join(raw->thread, NULL);
-    munmap(raw->pages, FAULT_REGION_PAGES * BENCH_PAGE);
-    bench_kill(raw->pid);
-    close(raw->sock);
-    close(raw->uffd);
-    close(raw->fd);
-    free(raw);
-}
-
-static int raw_open(struct raw *raw)
-{
-    struct uffdio_api api = {.api = UFFD_API};
-
-    raw->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-    raw->fd = memfd_create("floor", MFD_CLOEXEC);
-    if (raw->uffd < 0 || raw->fd < 0 || ioctl(raw->uffd, UFFDIO_API, &api) ||
-        ftruncate(raw->fd, (off_t)(FAULT_OBJECT_PAGES * BENCH_PAGE)) ||
-        posix_fallocate(raw->fd, 0, (off_t)(FAULT_OBJECT_PAGES * BENCH_PAGE)))
-        return -EIO;
-    return raw_empty(raw);
-}
-
-static int raw_start(struct row_run *run, size_t extent,
-                     int (*measure)(void *state, double *samples, size_t n))
-{
-    struct raw *raw = calloc(1, sizeof(*raw));
-
-    if (!raw)
-        return -ENOMEM;
-    raw->extent = extent;
-    raw->pid = bench_spawn(run->server_cpu, raw_serve, NULL, &raw->sock);
-    if (raw->pid < 0 || raw_open(raw) || pthread_create(&raw->thread, NULL, raw_run, raw)) {
-        bench_kill(raw->pid);
-        free(raw);
-        return -EIO;
-    }
-    run->floor = (struct subject){measure, raw_stop, raw};
-    return 0;
-}
-
 /* ------------------------------------------------------------------ first touches */
 
 static int touch_start(struct row_run *run, size_t extent)
 {
     int ret = fault_client_start(run, extent, ours_measure_touch);
 
-    return ret ? ret : raw_start(run, extent, raw_measure_touch);
+    return ret ? ret : fault_raw_start(run, extent, raw_measure_touch);
 }
 
 static int first_touch_start(struct row_run *run)
@@ -226,7 +106,7 @@ const struct row fault_first_touch_512_row = {
 
 static int minor_measure(void *state, double *samples, size_t n)
 {
-    const struct raw *raw = state;
+    const struct fault_raw *raw = state;
     uint8_t *pages = mmap(NULL, n * BENCH_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, raw->fd, 0);
 
     if (pages == MAP_FAILED)
@@ -244,7 +124,7 @@ static int minor_measure(void *state, double *samples, size_t n)
 
 static int minor_start(struct row_run *run)
 {
-    int ret = raw_start(run, 1, raw_measure_touch);
+    int ret = fault_raw_start(run, 1, raw_measure_touch);
 
     /* For comparison: beside it stands what userfaultfd costs by hand. */
     if (!ret)
@@ -274,22 +154,22 @@ static int ours_measure_scattered(void *state, double *samples, size_t n)
 
         fault_touch(ours->view, FAULT_SCATTERED, 2);
         samples[i] = (double)(bench_now_ns() - start) / FAULT_SCATTERED;
-        ret = ours_empty(ours);
+        ret = fault_client_empty(ours);
     }
     return ret;
 }
 
 static int raw_measure_scattered(void *state, double *samples, size_t n)
 {
-    struct raw *raw = state;
-    int ret = raw_empty(raw);
+    struct fault_raw *raw = state;
+    int ret = fault_raw_empty(raw);
 
     for (size_t i = 0; !ret && i < n; i++) {
         uint64_t start = bench_now_ns();
 
         fault_touch(raw->pages, FAULT_SCATTERED, 2);
         samples[i] = (double)(bench_now_ns() - start) / FAULT_SCATTERED;
-        ret = raw_empty(raw);
+        ret = fault_raw_empty(raw);
     }
     return ret;
 }
@@ -298,7 +178,7 @@ static int scattered_start(struct row_run *run)
 {
     int ret = fault_client_start(run, 1, ours_measure_scattered);
 
-    return ret ? ret : raw_start(run, 1, raw_measure_scattered);
+    return ret ? ret : fault_raw_start(run, 1, raw_measure_scattered);
 }
 
 const struct row fault_scattered_row = {

@@ -286,9 +286,13 @@ int fault_map_refuse(struct client_fault *fault, struct fault_view *view, uint64
         .offset = page,
     };
 
-    if (fault->can_poison && !find(fault, map.range)) {
-        int ret = uffd_poison(fault->uffd, pointer(map.range.first), PAGE_SIZE_4K);
+    /* Poison is better than a file without pages: KVM may try these in the background for ever. */
+    if (fault->can_poison) {
+        int ret = find(fault, map.range) ? blank(fault, map.range) : 0;
 
+        if (ret)
+            return ret;
+        ret = uffd_poison(fault->uffd, pointer(map.range.first), PAGE_SIZE_4K);
         if (ret == 0 || ret == -EEXIST) {
             view->poisoned = true;
             uffd_wake(fault->uffd, pointer(map.range.first), PAGE_SIZE_4K);
