@@ -209,7 +209,9 @@ UMDEV_API void *umdev_client_map_region(struct umdev_client *client, unsigned re
  * waits for it. The server may take pages back at any time; then the next touch asks again.
  * Touches are those of this process's instructions, of system calls that are given the addresses,
  * and of KVM guests whose memory slot it is. Both reading and writing are possible at first; a
- * page that the server gives for reading asks again when it is written.
+ * page that the server gives for reading asks again when it is written. But where its memory is
+ * sealed against writing, as that of a region without UMDEV_REGION_WRITE is, a write raises SIGSEGV
+ * and changes nothing.
  *
  * SIGBUS (its si_code is BUS_ADRERR or, by UFFDIO_POISON, BUS_MCEERR_AR) in a touch: the server
  * refused the page, or there is no memory for it here, or the server is gone and the page had not

@@ -4,11 +4,11 @@
  *
  * Data model. A *view* is one umdev_client_map_region() of such a region: an address range of this
  * process, private anonymous memory registered with the client's userfaultfd, in which nothing is
- * ever stored. Over parts of it lie *maps*: pages of the server's memory objects (writable or
- * write-protected), or pages that raise SIGBUS because the server refused them. The maps of all
- * views are a tree by address (no two overlap) and a list by age; what continues its neighbour in
- * view, object and offset is one map with it, as the kernel makes it one mapping. A *request* is a
- * FAULT that the server has not answered.
+ * ever stored. Over parts of it lie *maps*: pages of the server's memory objects (writable,
+ * write-protected, or not to be written by anybody), or pages that raise SIGBUS because the server
+ * refused them. The maps of all views are a tree by address (no two overlap) and a list by age;
+ * what continues its neighbour in view, object and offset is one map with it, as the kernel makes
+ * it one mapping. A *request* is a FAULT that the server has not answered.
  *
  * Two threads, which start with the first view:
  *   the reader reads the userfaultfd and turns touches into requests;
@@ -57,6 +57,7 @@ struct fault_view {
 enum fault_kind {
     FAULT_WRITABLE,
     FAULT_READONLY, /* write-protected: a write is reported */
+    FAULT_SEALED,   /* of an object that can't be written: a write raises SIGSEGV */
     FAULT_REFUSED,  /* SIGBUS */
 };
 
@@ -73,6 +74,7 @@ struct fault_object {
     uint32_t id;
     int fd;
     uint64_t size;
+    bool writable;
 };
 
 /* Who waits for an answer, on its own stack; under request_lock. */

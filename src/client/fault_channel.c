@@ -76,29 +76,45 @@ static const struct fault_object *object_find(const struct client_fault *fault, 
     return at < fault->nobjects && fault->objects[at].id == id ? &fault->objects[at] : NULL;
 }
 
-/* A file that can be mapped: one that can't would leave a hole where it should have been. */
-static int object_check(int fd, uint64_t *size)
+/* −EACCES, −EPERM: not for that protection. */
+static int try_map(int fd, int prot)
 {
-    struct stat st;
-    void *page;
+    void *page = mmap(NULL, PAGE_SIZE_4K, prot, MAP_SHARED, fd, 0);
 
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < (off_t)PAGE_SIZE_4K)
-        return -EPROTO;
-    page = mmap(NULL, PAGE_SIZE_4K, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED)
-        return errno == ENOMEM ? -ENOMEM : -EPROTO;
+        return -errno;
     munmap(page, PAGE_SIZE_4K);
-    *size = (uint64_t)st.st_size;
     return 0;
+}
+
+/*
+ * A memfd that can be mapped: one that can't would leave a hole where it should have been. It may
+ * be sealed against writing. It is of the file system of our own, whose pages have 4 KiB: of one
+ * with huge pages mmap() lays down a whole one, over what lies beside the view; and of one in user
+ * space the server says how long a touch takes.
+ */
+static int object_check(const struct client_fault *fault, int fd, struct fault_object *object)
+{
+    struct stat st, own;
+    int ret;
+
+    if (fstat(fd, &st) || fstat(fault->nowhere, &own) || st.st_dev != own.st_dev ||
+        !S_ISREG(st.st_mode) || st.st_size < (off_t)PAGE_SIZE_4K)
+        return -EPROTO;
+    object->size = (uint64_t)st.st_size;
+    ret = try_map(fd, PROT_READ | PROT_WRITE);
+    object->writable = !ret;
+    if (ret == -EPERM || ret == -EACCES)
+        ret = try_map(fd, PROT_READ);
+    return !ret || ret == -ENOMEM ? ret : -EPROTO;
 }
 
 /* The fd is then the object's. */
 static int object_add(struct client_fault *fault, uint32_t id, int *fd)
 {
     size_t at = object_index(fault, id);
-    struct fault_object *objects;
-    uint64_t size;
-    int ret = object_check(*fd, &size);
+    struct fault_object object = {.id = id}, *objects;
+    int ret = object_check(fault, *fd, &object);
 
     if (ret)
         return ret;
@@ -107,7 +123,8 @@ static int object_add(struct client_fault *fault, uint32_t id, int *fd)
         return -ENOMEM;
     fault->objects = objects;
     memmove(&objects[at + 1], &objects[at], (fault->nobjects - at) * sizeof(*objects));
-    objects[at] = (struct fault_object){.id = id, .fd = take_fd(fd), .size = size};
+    object.fd = take_fd(fd);
+    objects[at] = object;
     fault->nobjects++;
     return 0;
 }
@@ -141,19 +158,28 @@ static int check_answer(const struct client_fault *fault, const struct wire_faul
         return -EPROTO;
     *object = object_find(fault, packet->object);
     if (!*object ||
-        !span_fits(packet->object_offset, range_size_minus_1(range) + 1, (*object)->size))
+        !span_fits(packet->object_offset, range_size_minus_1(range) + 1, (*object)->size) ||
+        (packet->prot & WIRE_FAULT_PROT_WRITE && !(*object)->writable))
         return -EPROTO;
     return 0;
 }
 
+static enum fault_kind choose_kind(const struct wire_fault_packet *packet,
+                                   const struct fault_object *object)
+{
+    if (packet->prot & WIRE_FAULT_PROT_WRITE)
+        return FAULT_WRITABLE;
+    return object->writable ? FAULT_READONLY : FAULT_SEALED;
+}
+
 /* The part of the answer that is mapped. */
 static struct range choose_range(const struct wire_fault_packet *packet,
-                                 const struct fault_request *question)
+                                 const struct fault_request *question, enum fault_kind kind)
 {
     struct range range = {MAX(packet->first, question->view->range.first),
                           MIN(packet->last, question->view->range.last)};
 
-    if (!(packet->prot & WIRE_FAULT_PROT_WRITE)) {
+    if (kind == FAULT_READONLY) {
         uint64_t window = align_down(question->page, READONLY_WINDOW);
 
         range.first = MAX(range.first, window);
@@ -165,12 +191,12 @@ static struct range choose_range(const struct wire_fault_packet *packet,
 static int apply_answer(struct client_fault *fault, const struct wire_fault_packet *packet,
                         const struct fault_request *question, const struct fault_object *object)
 {
-    enum fault_kind kind = packet->prot & WIRE_FAULT_PROT_WRITE ? FAULT_WRITABLE : FAULT_READONLY;
+    enum fault_kind kind = choose_kind(packet, object);
     struct range range;
 
     if (!question->view)
         return 0;
-    range = choose_range(packet, question);
+    range = choose_range(packet, question, kind);
     return fault_map_object(fault, question->view, range, object,
                             packet->object_offset + (range.first - packet->first), kind);
 }

@@ -167,10 +167,10 @@ static int lay_blank(const struct client_fault *fault, struct range range)
                : 0;
 }
 
-static int lay_file(struct range range, int fd, uint64_t offset)
+static int lay_file(struct range range, int prot, int fd, uint64_t offset)
 {
-    void *addr = mmap(pointer(range.first), length(range), PROT_RW, MAP_SHARED | MAP_FIXED, fd,
-                      (off_t)offset);
+    void *addr =
+        mmap(pointer(range.first), length(range), prot, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
 
     if (addr == MAP_FAILED)
         return -errno;
@@ -202,8 +202,9 @@ static int lay_readonly(const struct client_fault *fault, struct range range, in
 
 static int lay(const struct client_fault *fault, const struct fault_map *map, int fd)
 {
-    return map->kind == FAULT_READONLY ? lay_readonly(fault, map->range, fd, map->offset)
-                                       : lay_file(map->range, fd, map->offset);
+    if (map->kind == FAULT_READONLY)
+        return lay_readonly(fault, map->range, fd, map->offset);
+    return lay_file(map->range, map->kind == FAULT_SEALED ? PROT_READ : PROT_RW, fd, map->offset);
 }
 
 void fault_view_wake(const struct client_fault *fault, const struct fault_view *view,
@@ -328,7 +329,7 @@ bool fault_map_has(const struct client_fault *fault, const struct fault_view *vi
     struct fault_map *map = find(fault, fault_addresses(view, range));
 
     if (!map || map->kind == FAULT_REFUSED ||
-        (map->kind == FAULT_READONLY && (access & WIRE_FAULT_PROT_WRITE)))
+        (map->kind != FAULT_WRITABLE && (access & WIRE_FAULT_PROT_WRITE)))
         return false;
     *last = view->range.first + (map->range.last - (uintptr_t)view->addr);
     return true;

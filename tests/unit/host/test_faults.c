@@ -11,6 +11,7 @@
 #define PAGES    64
 #define PAGE     PAGE_SIZE_4K
 #define BAR      2
+#define ROM      4 /* one that no client may write */
 #define OBJECTS  3
 #define TOUCHERS 3
 #define ROUNDS   2000
@@ -19,9 +20,10 @@
 #define ENTRY(object, page) ((object) << 8 | (page))
 #define READ_ONLY           (1u << 16)
 #define REFUSED             (1u << 17)
+#define ROM_STAMP(page)     (UINT64_C(2) << 32 | (page))
 
 struct paged {
-    struct umdev_mem *objects[OBJECTS];
+    struct umdev_mem *objects[OBJECTS], *rom;
     atomic_uint table[PAGES];
     atomic_uint asked;
 };
@@ -37,9 +39,11 @@ static int paged_map_request(struct umdev_device *dev, unsigned region, uint64_t
     struct paged *paged = umdev_device_priv(dev);
     unsigned entry = atomic_load(&paged->table[offset / PAGE]);
 
-    (void)region;
     (void)access;
     atomic_fetch_add(&paged->asked, 1);
+    /* One to one: that is what stands there already. */
+    if (region == ROM)
+        return 0;
     if (entry & REFUSED)
         return -EPERM;
     *map = (struct umdev_map){
@@ -66,7 +70,11 @@ static int paged_create(struct umdev_device *dev)
     }
     for (unsigned i = 0; i < PAGES; i++)
         paged->table[i] = ENTRY(0u, i);
-    return ret;
+    if (!ret)
+        ret = umdev_mem_create(dev, "rom", PAGES * PAGE, &paged->rom);
+    for (unsigned i = 0; !ret && i < PAGES; i++)
+        *(uint64_t *)((uint8_t *)umdev_mem_ptr(paged->rom) + i * PAGE) = ROM_STAMP(i);
+    return ret ? ret : umdev_region_set_mem(dev, ROM, paged->rom, 0, NULL, 0);
 }
 
 static const struct umdev_type paged_types[] = {{.name = "1"}};
@@ -81,9 +89,10 @@ static const struct umdev_driver paged_driver = {
     .priv_size = sizeof(struct paged),
     .create = paged_create,
     .map_request = paged_map_request,
-    .pci =
-        UMDEV_PCI(.vendor = 0x1b36, .device = 0xc7, .class_code = 0x088000,
-                  .bar = {NULL, NULL, UMDEV_BAR(.size = PAGES * PAGE, .flags = UMDEV_BAR_FAULT)}),
+    .pci = UMDEV_PCI(.vendor = 0x1b36, .device = 0xc7, .class_code = 0x088000,
+                     .bar[BAR] = UMDEV_BAR(.size = PAGES * PAGE, .flags = UMDEV_BAR_FAULT),
+                     .bar[ROM] = UMDEV_BAR(.size = PAGES * PAGE,
+                                           .flags = UMDEV_BAR_FAULT | UMDEV_BAR_READONLY)),
 };
 
 /* ------------------------------------------------------------------ touches that may fail */
@@ -191,6 +200,33 @@ static void test_protection(void **state)
     close_all();
 }
 
+/* Its object is sealed, so that the client could not map it for writing if it wanted to. */
+static void test_read_only_region(void **state)
+{
+    uint8_t *window;
+
+    (void)state;
+    open_all();
+    signal(SIGSEGV, on_sigbus);
+    window = view;
+    view = umdev_client_map_region(client, ROM, 0, PAGES * PAGE);
+    assert_non_null(view);
+    for (unsigned i = 0; i < PAGES; i++)
+        assert_true(read_page(i) == ROM_STAMP(i));
+    assert_int_equal(umdev_client_prefault(client, ROM, 0, PAGES * PAGE, UMDEV_READ), 0);
+    assert_int_equal(umdev_client_prefault(client, ROM, 0, PAGE, UMDEV_WRITE), -EPERM);
+    assert_false(write_page(3));
+    assert_true(read_page(3) == ROM_STAMP(3));
+    assert_int_equal(umdev_region_invalidate(device, ROM, 0, PAGES * PAGE - 1), 0);
+    assert_true(read_page(3) == ROM_STAMP(3));
+    /* The channel lives, and the other region. */
+    view = window;
+    assert_true(read_page(3) == stamp(ENTRY(0, 3)));
+    assert_true(write_page(3));
+    close_all();
+    signal(SIGSEGV, SIG_DFL);
+}
+
 static void test_server_ends(void **state)
 {
     open_all();
@@ -263,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_touch),
         cmocka_unit_test(test_protection),
+        cmocka_unit_test(test_read_only_region),
         cmocka_unit_test(test_server_ends),
         cmocka_unit_test(test_busy),
     };
