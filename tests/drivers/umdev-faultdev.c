@@ -145,7 +145,7 @@ static int spoil(struct faultdev *f, uint64_t offset, struct umdev_map *map)
         map->mem = NULL;
         break;
     case WRONG_POSITIVE:
-        return 1;
+        return 7; /* none that map_request() may give */
     case WRONG_INVALIDATES:
         return umdev_region_invalidate(f->dev, TABLE_BAR, offset, offset);
     case WRONG_NOTHING:
