@@ -77,11 +77,17 @@ static inline uint64_t pins_address(const struct iommu_pins *pins,
 }
 
 /*
- * pin_domain.c; with `lock` held. Put the wanted pages into the domain, or give those that are in
- * it another protection: all or none. −errno: the domain's.
+ * pin_domain.c; with `lock` held. Put the wanted pages into the domain: all or none. −errno: the
+ * domain's; what was in for a while waits for its flush.
  */
 int pins_map(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
              const struct pin_set *set, unsigned prot);
+/* Pages that are in for reading, for writing, too: all or none. −errno: the domain's. */
+int pins_widen(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+               const struct pin_set *set);
+/* And back. */
+void pins_narrow(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+                 const struct pin_set *set);
 void pins_unmap(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
                 const struct pin_set *set);
 /* What pages pinned like that may do in the domain. */

@@ -74,25 +74,57 @@ static void unmap_before(const struct iommu_pins *pins, const struct iommu_mappi
         pins->how.ops.unmap(pins->how.opaque, run.bus, run.count * PAGE_SIZE_4K);
 }
 
-int pins_map(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
-             const struct pin_set *set, unsigned prot)
+/* Map what lies before *end in the set. After a failure *end is where it came to. */
+static int map_before(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+                      const struct pin_set *set, unsigned prot, size_t *end)
 {
     struct run run = {0};
     size_t taken = 0;
 
     if (!pins->how.ops.map)
         return 0;
-    while (run_next(pins, mapping, set, &taken, &run)) {
+    while (run_next(pins, mapping, set, &taken, &run) && run.first < *end) {
         uint8_t *memory = mapping->bytes + (set->page + run.first) * PAGE_SIZE_4K;
         int ret =
             pins->how.ops.map(pins->how.opaque, run.bus, memory, run.count * PAGE_SIZE_4K, prot);
 
         if (ret) {
-            unmap_before(pins, mapping, set, run.first);
+            *end = run.first;
             return ret;
         }
     }
     return 0;
+}
+
+int pins_map(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+             const struct pin_set *set, unsigned prot)
+{
+    size_t end = set->count;
+    int ret = map_before(pins, mapping, set, prot, &end);
+
+    if (ret)
+        unmap_before(pins, mapping, set, end);
+    return ret;
+}
+
+int pins_widen(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+               const struct pin_set *set)
+{
+    size_t end = set->count;
+    int ret = map_before(pins, mapping, set, pins_prot(mapping, true), &end);
+
+    /* They are pinned, and must stay in. */
+    if (ret)
+        (void)map_before(pins, mapping, set, UMDEV_READ, &end);
+    return ret;
+}
+
+void pins_narrow(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+                 const struct pin_set *set)
+{
+    size_t end = set->count;
+
+    (void)map_before(pins, mapping, set, UMDEV_READ, &end);
 }
 
 void pins_unmap(const struct iommu_pins *pins, const struct iommu_mapping *mapping,

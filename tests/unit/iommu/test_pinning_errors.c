@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Pins that fail half-way: what the parent's IOMMU has afterwards.
+ */
+#include "pin_domain.h"
+
+
+#include <errno.h>
+
+#define BASE     UINT64_C(0x100000)
+#define APERTURE 256 /* pages */
+
+static struct test_domain domain;
+
+static struct fixture *begin(void **state, enum umdev_bus_mode mode, bool all, uint64_t limit)
+{
+    struct fixture *fixture = *state;
+
+    test_domain_bind(&domain, fixture->iommu, mode, APERTURE, all, limit);
+    return fixture;
+}
+
+static void end(struct fixture *fixture)
+{
+    assert_int_equal(iommu_unmap_all(fixture->iommu, 0), 0);
+    iommu_pins_end(fixture->iommu);
+    test_domain_end(&domain);
+}
+
+static int pin(const struct fixture *fixture, uint64_t iova, size_t count, unsigned prot,
+               umdev_bus_t *bus)
+{
+    return iommu_pin(fixture->iommu, IOVA(iova), count, prot, bus);
+}
+
+static size_t unpin(const struct fixture *fixture, uint64_t iova, size_t count)
+{
+    return iommu_unpin(fixture->iommu, IOVA(iova), count);
+}
+
+static int protect(const struct fixture *fixture, uint64_t iova, uint64_t pages, unsigned prot)
+{
+    return iommu_protect(fixture->iommu, IOVA(iova), pages * PAGE, prot);
+}
+
+static void assert_prot(umdev_bus_t bus, unsigned prot)
+{
+    const struct domain_page *page = test_domain_at(&domain, bus.value);
+
+    assert_non_null(page);
+    assert_int_equal(page->prot, prot);
+}
+
+static const enum umdev_bus_mode modes[] = {UMDEV_BUS_CONTIGUOUS, UMDEV_BUS_PAGED};
+
+/* ------------------------------------------------------------------ pins that fail */
+
+static void what_is_pinned_stays_when_it_can_not_be_widened(void **state)
+{
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+        struct fixture *fixture = begin(state, modes[m], false, 0);
+        umdev_bus_t bus[2];
+
+        fixture_map(fixture, BASE, 4 * PAGE, 0, UMDEV_RW);
+        /* Two runs, in the memory or in the bus addresses. */
+        assert_int_equal(pin(fixture, BASE + 2 * PAGE, 1, UMDEV_READ, &bus[1]), 0);
+        assert_int_equal(pin(fixture, BASE, 1, UMDEV_READ, &bus[0]), 0);
+        for (int n = 0; n < 3; n++) {
+            domain.fail_after = n;
+            assert_int_equal(pin(fixture, BASE, 3, UMDEV_WRITE, NULL), -ENXIO);
+            domain.fail_after = -1;
+            assert_int_equal(domain.count, 2);
+            assert_non_null(test_domain_at(&domain, bus[0].value));
+            assert_non_null(test_domain_at(&domain, bus[1].value));
+        }
+        assert_int_equal(unpin(fixture, BASE, 1), 0);
+        assert_int_equal(unpin(fixture, BASE + 2 * PAGE, 1), 0);
+        end(fixture);
+    }
+}
+
+static void a_pin_that_fails_gives_no_writing(void **state)
+{
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+        struct fixture *fixture = begin(state, modes[m], false, PAGE);
+        umdev_bus_t bus;
+
+        fixture_map(fixture, BASE, 2 * PAGE, 0, UMDEV_RW);
+        assert_int_equal(pin(fixture, BASE, 1, UMDEV_READ, &bus), 0);
+        assert_int_equal(pin(fixture, BASE, 2, UMDEV_WRITE, NULL), -ENOMEM);
+        assert_prot(bus, UMDEV_READ);
+        assert_int_equal(protect(fixture, BASE, 2, UMDEV_READ), 0);
+        assert_int_equal(iommu_take_torn(fixture->iommu), 0);
+        assert_prot(bus, UMDEV_READ);
+        assert_int_equal(unpin(fixture, BASE, 1), 0);
+        end(fixture);
+    }
+}
+
+static void a_pin_that_fails_is_flushed(void **state)
+{
+    struct fixture *fixture = begin(state, UMDEV_BUS_PAGED, false, 0);
+
+    fixture_map(fixture, BASE, 4 * PAGE, 0, UMDEV_RW);
+    /* In the middle: what is new makes two runs. */
+    assert_int_equal(pin(fixture, BASE + PAGE, 1, UMDEV_READ, NULL), 0);
+    domain.fail_after = 1;
+    assert_int_equal(pin(fixture, BASE, 3, UMDEV_READ, NULL), -ENXIO);
+    domain.fail_after = -1;
+    assert_int_equal(domain.stale, 0);
+    assert_int_equal(unpin(fixture, BASE + PAGE, 1), 0);
+    end(fixture);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_pinned_stays_when_it_can_not_be_widened),
+        TEST(a_pin_that_fails_gives_no_writing),
+        TEST(a_pin_that_fails_is_flushed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
