@@ -302,6 +302,9 @@ static int pin_range(const struct walk *walk, struct range range, unsigned prot,
     struct piece piece = {.mapping = NULL};
     int ret = check_range(walk, range, prot);
 
+    /* All of it has a file. */
+    if (!ret)
+        ret = iommu_loss_check(walk->section.root->loss);
     if (ret)
         return ret;
     for (uint64_t iova = range.first;; iova += piece.count * PAGE_SIZE_4K) {

@@ -4,8 +4,10 @@
  */
 #include "pin_domain.h"
 
+#include "guard.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #define BASE     UINT64_C(0x100000)
 #define APERTURE 256 /* pages */
@@ -112,6 +114,19 @@ static void a_pin_that_fails_is_flushed(void **state)
     end(fixture);
 }
 
+static void memory_that_was_taken_away_is_not_pinned(void **state)
+{
+    struct fixture *fixture = begin(state, UMDEV_BUS_PAGED, false, 0);
+    uint8_t byte;
+
+    guard_take_over();
+    fixture_map(fixture, BASE, PAGE, 0, UMDEV_RW);
+    assert_int_equal(ftruncate(fixture->fd, 0), 0);
+    assert_int_equal(iommu_read(fixture->iommu, IOVA(BASE), &byte, 1), -EIO);
+    assert_int_equal(pin(fixture, BASE, 1, UMDEV_READ, NULL), -EIO);
+    end(fixture);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -119,7 +134,9 @@ int main(void)
         TEST(what_is_pinned_stays_when_it_can_not_be_widened),
         TEST(a_pin_that_fails_gives_no_writing),
         TEST(a_pin_that_fails_is_flushed),
+        TEST(memory_that_was_taken_away_is_not_pinned),
     };
 
+    guard_install();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
