@@ -374,15 +374,19 @@ static void iommu_protect_mark(struct iommu_place place, size_t count, struct io
                               memory_order_relaxed);
 }
 
-static void iommu_protect_pins(struct iommu *iommu, struct iommu_place place, size_t count,
+/* Returns whether the domain is to be flushed. */
+static bool iommu_protect_pins(struct iommu *iommu, struct iommu_place place, size_t count,
                                unsigned prot)
 {
+    bool flush = false;
+
     for (; count > 0; count--, iommu_place_next(&place))
-        iommu_pins_protect(iommu, iommu_entry_mapping(iommu_place_entry(&place)), prot);
+        flush |= iommu_pins_protect(iommu, iommu_entry_mapping(iommu_place_entry(&place)), prot);
+    return flush;
 }
 
-static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, size_t count,
-                                unsigned prot)
+static int iommu_protect_entries(struct iommu *iommu, struct iommu_place begin, size_t count,
+                                 unsigned prot, bool *flush)
 {
     struct iommu_drain drain = {.iommu = iommu};
     bool narrows;
@@ -393,7 +397,7 @@ static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, s
     iommu_protect_mark(begin, count, &drain);
     ret = iommu_table_protect(&iommu->table, &begin, count, prot);
     if (!ret)
-        iommu_protect_pins(iommu, begin, count, prot);
+        *flush = iommu_protect_pins(iommu, begin, count, prot);
     if (!ret && narrows)
         iommu_drain_copies(&drain);
     /* The old directory is retired and not used again before the next change. */
@@ -401,21 +405,31 @@ static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, s
     return ret;
 }
 
+static int iommu_protect_range(struct iommu *iommu, struct range range, unsigned prot, bool *flush)
+{
+    LOCK_FOR_SCOPE(&iommu->changes);
+    struct iommu_place begin;
+    size_t count;
+    int ret = iommu_table_slice(&iommu->table, range, &begin, &count);
+
+    if (ret)
+        return ret;
+    ret = count > 0 ? iommu_protect_entries(iommu, begin, count, prot, flush) : -ENOENT;
+    iommu_set_leaving(iommu, begin, count, false);
+    return ret;
+}
+
 int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
 {
-    struct iommu_place begin;
+    bool flush = false;
     struct range range;
-    size_t count;
     int ret = iommu_range_make(iova, size, &range, NULL);
 
     if (ret || !iommu_prot_is_valid(prot))
         return -EINVAL;
-    LOCK_FOR_SCOPE(&iommu->changes);
-    ret = iommu_table_slice(&iommu->table, range, &begin, &count);
-    if (ret)
-        return ret;
-    ret = count > 0 ? iommu_protect_locked(iommu, begin, count, prot) : -ENOENT;
-    iommu_set_leaving(iommu, begin, count, false);
+    ret = iommu_protect_range(iommu, range, prot, &flush);
+    if (flush)
+        pins_flush(&iommu->pins);
     return ret;
 }
 

@@ -128,8 +128,10 @@ void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list);
 void iommu_note_held(void *iommu, struct range range);
 /*
  * A mapping's protection becomes `prot`. Pins that it does not allow any more are torn, with all
- * others of the mapping; those that stay, and whole mappings, follow in the domain.
+ * others of the mapping; those that stay, and whole mappings, follow in the domain. Where that
+ * refuses, all of the mapping leaves it, and a pin more counts as torn. True: something in the
+ * domain may do less than before; for the caller to flush.
  */
-void iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot);
+bool iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pins that fail half-way: what the parent's IOMMU has afterwards.
+ * Pins that fail half-way, and pins that are taken back: what the parent's IOMMU has afterwards.
  */
 #include "pin_domain.h"
 
@@ -127,6 +127,65 @@ static void memory_that_was_taken_away_is_not_pinned(void **state)
     end(fixture);
 }
 
+/* ------------------------------------------------------------------ protection */
+
+/* What the domain does not take away by halves, it takes away. */
+static void a_protection_that_the_domain_refuses_cuts(void **state)
+{
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+        for (int all = 0; all < 2; all++) {
+            struct fixture *fixture = begin(state, modes[m], all, 0);
+            umdev_bus_t bus;
+
+            fixture_map(fixture, BASE, 4 * PAGE, 0, UMDEV_RW);
+            assert_int_equal(pin(fixture, BASE, 1, UMDEV_READ, &bus), 0);
+            if (!all) {
+                assert_int_equal(pin(fixture, BASE, 1, UMDEV_WRITE, NULL), 0);
+                assert_int_equal(pin(fixture, BASE + 2 * PAGE, 1, UMDEV_WRITE, NULL), 0);
+                assert_int_equal(protect(fixture, BASE, 4, UMDEV_WRITE), 0);
+                assert_int_equal(iommu_take_torn(fixture->iommu), 3);
+                assert_int_equal(pin(fixture, BASE, 1, UMDEV_WRITE, &bus), 0);
+                assert_int_equal(pin(fixture, BASE + 2 * PAGE, 1, UMDEV_WRITE, NULL), 0);
+                domain.fail_after = 1;
+                assert_int_equal(protect(fixture, BASE, 4, UMDEV_RW), 0);
+            } else {
+                domain.fail_after = 0;
+                assert_int_equal(protect(fixture, BASE, 4, UMDEV_READ), 0);
+            }
+            domain.fail_after = -1;
+            assert_true(iommu_take_torn(fixture->iommu) > 0);
+            assert_null(test_domain_at(&domain, bus.value));
+            assert_int_equal(domain.count, 0);
+            assert_int_equal(domain.stale, 0);
+            /* And again, as memory that nothing was pinned in. */
+            assert_int_equal(pin(fixture, BASE, 1, all ? UMDEV_READ : UMDEV_RW, &bus), 0);
+            assert_int_equal(domain.count, 1);
+            assert_int_equal(unpin(fixture, BASE, 1), 0);
+            end(fixture);
+        }
+    }
+}
+
+/* A client with many mappings does not make the driver wait for each. */
+static void a_protection_is_flushed_once(void **state)
+{
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+        for (int all = 0; all < 2; all++) {
+            struct fixture *fixture = begin(state, modes[m], all, 0);
+            unsigned before;
+
+            for (uint64_t i = 0; i < 16; i++)
+                fixture_map(fixture, BASE + i * PAGE, PAGE, i * PAGE, UMDEV_RW);
+            before = domain.flushes;
+            assert_int_equal(protect(fixture, BASE, 16, UMDEV_READ), 0);
+            assert_int_equal(domain.flushes, before + (unsigned)all);
+            assert_int_equal(protect(fixture, BASE, 16, UMDEV_RW), 0);
+            assert_int_equal(domain.flushes, before + (unsigned)all);
+            end(fixture);
+        }
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -135,6 +194,8 @@ int main(void)
         TEST(a_pin_that_fails_gives_no_writing),
         TEST(a_pin_that_fails_is_flushed),
         TEST(memory_that_was_taken_away_is_not_pinned),
+        TEST(a_protection_that_the_domain_refuses_cuts),
+        TEST(a_protection_is_flushed_once),
     };
 
     guard_install();
