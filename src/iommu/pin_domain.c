@@ -416,6 +416,8 @@ static bool pins_exceed(const struct iommu_mapping *mapping, unsigned prot)
 static void tear(struct iommu_pins *pins, struct iommu_mapping *mapping, bool all,
                  struct iommu_mapping *dead)
 {
+    if (mapping->pin.held && pins_mode(pins) == UMDEV_BUS_IDENTITY)
+        adopt_orphan(pins, mapping);
     atomic_fetch_add_explicit(&pins->torn, mapping->pin.held, memory_order_relaxed);
     mapping->pin.held = 0;
     if (all || !mapping->pin.whole) {

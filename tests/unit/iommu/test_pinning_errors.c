@@ -129,6 +129,24 @@ static void memory_that_was_taken_away_is_not_pinned(void **state)
 
 /* ------------------------------------------------------------------ protection */
 
+/* Without an IOMMU the driver has the address, and may go on using it. */
+static void memory_stays_for_pins_that_a_protection_tore(void **state)
+{
+    struct fixture *fixture = begin(state, UMDEV_BUS_IDENTITY, false, 0);
+    unsigned before = fixture_count_maps();
+    umdev_bus_t bus;
+
+    fixture_map(fixture, BASE, PAGE, 0, UMDEV_RW);
+    assert_int_equal(pin(fixture, BASE, 1, UMDEV_WRITE, &bus), 0);
+    assert_int_equal(protect(fixture, BASE, 1, UMDEV_READ), 0);
+    assert_int_equal(iommu_take_torn(fixture->iommu), 1);
+    fixture_unmap(fixture, BASE, PAGE, PAGE);
+    assert_int_equal(fixture_count_maps(), before + 1);
+    iommu_pins_end(fixture->iommu);
+    assert_int_equal(fixture_count_maps(), before);
+    end(fixture);
+}
+
 /* What the domain does not take away by halves, it takes away. */
 static void a_protection_that_the_domain_refuses_cuts(void **state)
 {
@@ -194,6 +212,7 @@ int main(void)
         TEST(a_pin_that_fails_gives_no_writing),
         TEST(a_pin_that_fails_is_flushed),
         TEST(memory_that_was_taken_away_is_not_pinned),
+        TEST(memory_stays_for_pins_that_a_protection_tore),
         TEST(a_protection_that_the_domain_refuses_cuts),
         TEST(a_protection_is_flushed_once),
     };
