@@ -156,9 +156,10 @@ struct umdev_domain {
      * Whole pages; nothing was there, or the same pages with another protection, which this one
      * replaces in one step. They stay in place until they are unmapped; the client may change and
      * even lose them (then they are zeros). −errno: not done, and the pin, or the client's mapping,
-     * fails with it. unmap: new accesses find nothing there. flush: returns when no access that had
-     * found something there is under way. Comes once after one or more unmaps. NULL: unmap does
-     * that already.
+     * fails with it; where the client changes a protection, the mapping is unmapped and the device
+     * in its error state. unmap: new accesses find nothing there. flush: returns when no access
+     * that had found something there, or more rights, is under way. Comes once after one or more
+     * unmaps, or maps that took rights away. NULL: they do that already.
      *
      * Never called for one device at the same time but for flush, which holds no lock of umdev's:
      * it may wait for an engine that pins and unpins. It comes also in the thread that calls

@@ -372,15 +372,19 @@ static void iommu_protect_mark(struct iommu_place place, size_t count, struct io
                               memory_order_relaxed);
 }
 
-static void iommu_protect_pins(struct iommu *iommu, struct iommu_place place, size_t count,
+/* Returns whether the domain is to be flushed. */
+static bool iommu_protect_pins(struct iommu *iommu, struct iommu_place place, size_t count,
                                unsigned prot)
 {
+    bool flush = false;
+
     for (; count > 0; count--, iommu_place_next(&place))
-        iommu_pins_protect(iommu, iommu_entry_mapping(iommu_place_entry(&place)), prot);
+        flush |= iommu_pins_protect(iommu, iommu_entry_mapping(iommu_place_entry(&place)), prot);
+    return flush;
 }
 
-static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, size_t count,
-                                unsigned prot)
+static int iommu_protect_entries(struct iommu *iommu, struct iommu_place begin, size_t count,
+                                 unsigned prot, bool *flush)
 {
     struct iommu_drain drain = {.iommu = iommu};
     bool narrows;
@@ -391,7 +395,7 @@ static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, s
     iommu_protect_mark(begin, count, &drain);
     ret = iommu_table_protect(&iommu->table, &begin, count, prot);
     if (!ret)
-        iommu_protect_pins(iommu, begin, count, prot);
+        *flush = iommu_protect_pins(iommu, begin, count, prot);
     if (!ret && narrows)
         iommu_drain_copies(&drain);
     /* The old directory is retired and not used again before the next change. */
@@ -436,7 +440,8 @@ int iommu_protect_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size, u
     return 0;
 }
 
-int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+static int iommu_protect_range(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot,
+                               bool *flush)
 {
     LOCK_FOR_SCOPE(&iommu->changes);
     struct iommu_place begin;
@@ -445,8 +450,18 @@ int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigne
 
     if (ret)
         return ret;
-    ret = iommu_protect_locked(iommu, begin, count, prot);
+    ret = iommu_protect_entries(iommu, begin, count, prot, flush);
     iommu_set_going(begin, count, 0);
+    return ret;
+}
+
+int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+{
+    bool flush = false;
+    int ret = iommu_protect_range(iommu, iova, size, prot, &flush);
+
+    if (flush)
+        pins_flush(&iommu->pins);
     return ret;
 }
 

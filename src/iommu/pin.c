@@ -72,52 +72,97 @@ static int piece_prepare(struct iommu_pins *pins, const struct piece *piece)
     return pin_table_new(pages, pins_numbered(pins, mapping), &mapping->pin.table);
 }
 
-/* Pages that are in the domain for reading only, and are to be written now. */
-static int piece_widen(struct iommu_pins *pins, const struct piece *piece)
+/* Pages that are in the domain for reading only. */
+static void piece_find_narrow(const struct piece *piece, struct pin_set *set)
 {
-    const struct iommu_mapping *mapping = piece->mapping;
-    struct pin_set set;
     size_t numbers = 0;
 
-    pin_set_init(&set, piece->page, piece->count);
     for (size_t i = 0; i < piece->count; i++) {
         struct pin_page page;
 
-        if (!pin_table_get(mapping->pin.table, piece->page + i, &page) || page.write)
+        if (!pin_table_get(piece->mapping->pin.table, piece->page + i, &page) || page.write)
             continue;
-        set.wanted[i / 64] |= UINT64_C(1) << (i % 64);
-        set.numbers[numbers++] = page.bus;
+        set->wanted[i / 64] |= UINT64_C(1) << (i % 64);
+        set->numbers[numbers++] = page.bus;
     }
-    return numbers ? pins_map(pins, mapping, &set, pins_prot(mapping, true)) : 0;
 }
 
-/* Numbers for the pages that are new; the pages into the table and the domain. */
-static int piece_enter(struct iommu_pins *pins, const struct piece *piece, bool write, size_t fresh)
+/* What has left the domain and waits for its flush. */
+struct freed {
+    size_t pages;
+    size_t count; /* of numbers */
+    uint32_t numbers[PIN_MAX_PAGES];
+};
+
+static void freed_add(struct freed *freed, const struct iommu_pins *pins, const struct pin_set *set,
+                      size_t pages)
+{
+    freed->pages += pages;
+    if (pins_mode(pins) != UMDEV_BUS_PAGED)
+        return;
+    memcpy(freed->numbers + freed->count, set->numbers, pages * sizeof(*set->numbers));
+    freed->count += pages;
+}
+
+/*
+ * The pages into the table; those that are new into the domain, with numbers for them in `set`.
+ * After a failure *narrow: those that were in are to be for reading again.
+ */
+static int piece_enter(struct iommu_pins *pins, const struct piece *piece, bool write, size_t fresh,
+                       struct pin_set *set, struct freed *freed, bool *narrow)
 {
     struct iommu_mapping *mapping = piece->mapping;
     bool paged = pins_numbered(pins, mapping);
-    struct pin_set set;
+    uint64_t written[PIN_WORDS];
+    int ret = pin_table_pin(mapping->pin.table, piece->page, piece->count, write,
+                            paged ? set->numbers : NULL, set->wanted);
+
+    *narrow = ret;
+    if (ret && paged)
+        bus_space_release_pages(pins->how.domain->space, fresh, set->numbers);
+    if (ret || !fresh || !piece_enters(piece))
+        return ret;
+    ret = pins_map(pins, mapping, set, pins_prot(mapping, write));
+    if (!ret)
+        return 0;
+    /* Those that stay are marked as written: so they may be in the domain, too. */
+    pin_table_unpin(mapping->pin.table, piece->page, piece->count, set->wanted, NULL, written);
+    freed_add(freed, pins, set, fresh);
+    return ret;
+}
+
+/* With what the new pages take, and all that were in the domain as they are to be. */
+static int piece_pin_charged(struct iommu_pins *pins, const struct piece *piece, bool write,
+                             size_t fresh, struct freed *freed)
+{
+    struct iommu_mapping *mapping = piece->mapping;
+    bool paged = pins_numbered(pins, mapping);
+    struct pin_set narrow, set;
+    bool is_narrow;
     int ret = 0;
 
     pin_set_init(&set, piece->page, piece->count);
+    pin_set_init(&narrow, piece->page, piece->count);
+    if (piece_enters(piece) && write && fresh < piece->count && pins->how.ops.map)
+        piece_find_narrow(piece, &narrow);
     if (paged)
         ret = bus_space_alloc_pages(pins->how.domain->space, fresh, set.numbers);
     if (ret)
         return ret;
-    ret = pin_table_pin(mapping->pin.table, piece->page, piece->count, write,
-                        paged ? set.numbers : NULL, set.wanted);
-    if (!ret && fresh && piece_enters(piece)) {
-        ret = pins_map(pins, mapping, &set, pins_prot(mapping, write));
-        if (ret)
-            pin_table_unpin(mapping->pin.table, piece->page, piece->count, set.wanted, NULL,
-                            (uint64_t[PIN_WORDS]){0});
+    ret = pins_widen(pins, mapping, &narrow);
+    if (ret) {
+        if (paged)
+            bus_space_release_pages(pins->how.domain->space, fresh, set.numbers);
+        return ret;
     }
-    if (ret && paged)
-        bus_space_release_pages(pins->how.domain->space, fresh, set.numbers);
+    ret = piece_enter(pins, piece, write, fresh, &set, freed, &is_narrow);
+    if (ret && is_narrow)
+        pins_narrow(pins, mapping, &narrow);
     return ret;
 }
 
-static int piece_pin(struct iommu_pins *pins, const struct piece *piece, bool write)
+static int piece_pin(struct iommu_pins *pins, const struct piece *piece, bool write,
+                     struct freed *freed)
 {
     struct iommu_mapping *mapping = piece->mapping;
     size_t fresh;
@@ -126,13 +171,11 @@ static int piece_pin(struct iommu_pins *pins, const struct piece *piece, bool wr
     if (ret)
         return ret;
     fresh = pin_table_count_new(mapping->pin.table, piece->page, piece->count);
-    if (piece_enters(piece) && write && fresh < piece->count && pins->how.ops.map)
-        ret = piece_widen(pins, piece);
-    if (!ret && piece_enters(piece))
+    if (piece_enters(piece))
         ret = pins_charge(pins, fresh);
     if (ret)
         return ret;
-    ret = piece_enter(pins, piece, write, fresh);
+    ret = piece_pin_charged(pins, piece, write, fresh, freed);
     if (!ret)
         mapping->pin.held += piece->count;
     else if (piece_enters(piece))
@@ -160,13 +203,6 @@ static void piece_addresses(const struct iommu_pins *pins, const struct piece *p
     for (size_t i = 0; i < piece->count; i++)
         bus[i] = umdev_bus(first + i * PAGE_SIZE_4K);
 }
-
-/* What has left the domain and waits for its flush. */
-struct freed {
-    size_t pages;
-    size_t count; /* of numbers */
-    uint32_t numbers[PIN_MAX_PAGES];
-};
 
 static size_t bitmap_count(const uint64_t bitmap[PIN_WORDS])
 {
@@ -213,11 +249,7 @@ static size_t piece_unpin(struct iommu *iommu, const struct piece *piece, struct
         return unknown;
     pins_unmap(pins, mapping, &set);
     pins_uncharge(pins, left);
-    freed->pages += left;
-    if (pins_mode(pins) == UMDEV_BUS_PAGED) {
-        memcpy(freed->numbers + freed->count, set.numbers, left * sizeof(*set.numbers));
-        freed->count += left;
-    }
+    freed_add(freed, pins, &set, left);
     return unknown;
 }
 
@@ -270,13 +302,16 @@ static int pin_range(const struct walk *walk, struct range range, unsigned prot,
     struct piece piece = {.mapping = NULL};
     int ret = check_range(walk, range, prot);
 
+    /* All of it has a file. */
+    if (!ret)
+        ret = iommu_loss_check(walk->section.root->loss);
     if (ret)
         return ret;
     for (uint64_t iova = range.first;; iova += piece.count * PAGE_SIZE_4K) {
         /* All of it was found before, by the same walk. */
         ret = piece_at(walk, iova, range.last, &piece) ? 0 : -EINVAL;
         if (!ret)
-            ret = piece_pin(pins, &piece, prot & UMDEV_WRITE);
+            ret = piece_pin(pins, &piece, prot & UMDEV_WRITE, freed);
         if (ret && iova > range.first)
             unpin_range(walk, (struct range){range.first, iova - 1}, freed);
         if (ret)

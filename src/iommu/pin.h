@@ -77,11 +77,17 @@ static inline uint64_t pins_address(const struct iommu_pins *pins,
 }
 
 /*
- * pin_domain.c; with `lock` held. Put the wanted pages into the domain, or give those that are in
- * it another protection: all or none. −errno: the domain's.
+ * pin_domain.c; with `lock` held. Put the wanted pages into the domain: all or none. −errno: the
+ * domain's; what was in for a while waits for its flush.
  */
 int pins_map(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
              const struct pin_set *set, unsigned prot);
+/* Pages that are in for reading, for writing, too: all or none. −errno: the domain's. */
+int pins_widen(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+               const struct pin_set *set);
+/* And back. */
+void pins_narrow(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+                 const struct pin_set *set);
 void pins_unmap(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
                 const struct pin_set *set);
 /* What pages pinned like that may do in the domain. */
@@ -122,8 +128,10 @@ void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list);
 void iommu_note_held(void *iommu, struct range range);
 /*
  * A mapping's protection becomes `prot`. Pins that it does not allow any more are torn, with all
- * others of the mapping; those that stay, and whole mappings, follow in the domain.
+ * others of the mapping; those that stay, and whole mappings, follow in the domain. Where that
+ * refuses, all of the mapping leaves it, and a pin more counts as torn. True: something in the
+ * domain may do less than before; for the caller to flush.
  */
-void iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot);
+bool iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot);
 
 #endif

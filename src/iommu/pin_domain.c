@@ -74,25 +74,57 @@ static void unmap_before(const struct iommu_pins *pins, const struct iommu_mappi
         pins->how.ops.unmap(pins->how.opaque, run.bus, run.count * PAGE_SIZE_4K);
 }
 
-int pins_map(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
-             const struct pin_set *set, unsigned prot)
+/* Map what lies before *end in the set. After a failure *end is where it came to. */
+static int map_before(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+                      const struct pin_set *set, unsigned prot, size_t *end)
 {
     struct run run = {0};
     size_t taken = 0;
 
     if (!pins->how.ops.map)
         return 0;
-    while (run_next(pins, mapping, set, &taken, &run)) {
+    while (run_next(pins, mapping, set, &taken, &run) && run.first < *end) {
         uint8_t *memory = mapping->bytes + (set->page + run.first) * PAGE_SIZE_4K;
         int ret =
             pins->how.ops.map(pins->how.opaque, run.bus, memory, run.count * PAGE_SIZE_4K, prot);
 
         if (ret) {
-            unmap_before(pins, mapping, set, run.first);
+            *end = run.first;
             return ret;
         }
     }
     return 0;
+}
+
+int pins_map(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+             const struct pin_set *set, unsigned prot)
+{
+    size_t end = set->count;
+    int ret = map_before(pins, mapping, set, prot, &end);
+
+    if (ret)
+        unmap_before(pins, mapping, set, end);
+    return ret;
+}
+
+int pins_widen(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+               const struct pin_set *set)
+{
+    size_t end = set->count;
+    int ret = map_before(pins, mapping, set, pins_prot(mapping, true), &end);
+
+    /* They are pinned, and must stay in. */
+    if (ret)
+        (void)map_before(pins, mapping, set, UMDEV_READ, &end);
+    return ret;
+}
+
+void pins_narrow(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+                 const struct pin_set *set)
+{
+    size_t end = set->count;
+
+    (void)map_before(pins, mapping, set, UMDEV_READ, &end);
 }
 
 void pins_unmap(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
@@ -377,55 +409,89 @@ static bool pins_exceed(const struct iommu_mapping *mapping, unsigned prot)
     return false;
 }
 
-/* All pins of the driver's go; *dead: what is left to release when the domain was flushed. */
-static void tear(struct iommu_pins *pins, struct iommu_mapping *mapping, struct iommu_mapping *dead)
+/*
+ * All pins of the driver's go, and with `all` what was pinned with the mapping, too; *dead: what is
+ * left to release when the domain was flushed.
+ */
+static void tear(struct iommu_pins *pins, struct iommu_mapping *mapping, bool all,
+                 struct iommu_mapping *dead)
 {
+    if (mapping->pin.held && pins_mode(pins) == UMDEV_BUS_IDENTITY)
+        adopt_orphan(pins, mapping);
     atomic_fetch_add_explicit(&pins->torn, mapping->pin.held, memory_order_relaxed);
-    if (!mapping->pin.whole)
-        unmap_all(pins, mapping);
-    else
-        pin_table_free(TAKE_POINTER(mapping->pin.table));
-    dead->pin.table = TAKE_POINTER(mapping->pin.table);
     mapping->pin.held = 0;
+    if (all || !mapping->pin.whole) {
+        unmap_all(pins, mapping);
+        dead->range = mapping->range;
+        dead->pin.whole = mapping->pin.whole;
+        dead->pin.numbers = TAKE_POINTER(mapping->pin.numbers);
+        dead->pin.table = TAKE_POINTER(mapping->pin.table);
+        mapping->pin.whole = false;
+    } else {
+        pin_table_free(TAKE_POINTER(mapping->pin.table));
+    }
 }
 
-/* What is in the domain gets its new protection. False: the domain refuses. */
-static bool follow(struct iommu_pins *pins, const struct iommu_mapping *mapping, unsigned prot)
+/*
+ * What is in the domain gets its new protection: *any was. False: the domain refuses; some may have
+ * it then.
+ */
+static bool follow(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
+                   unsigned prot, bool *any)
 {
-    bool ok = true;
     struct pin_set set;
+    bool ok = true;
     bool write;
 
+    *any = false;
     if (!pins->how.ops.map)
         return true;
-    if (mapping->pin.whole && pins_mode(pins) != UMDEV_BUS_PAGED)
+    if (mapping->pin.whole && pins_mode(pins) != UMDEV_BUS_PAGED) {
+        *any = true;
         return !pins->how.ops.map(pins->how.opaque, pins_address(pins, mapping, 0), mapping->bytes,
                                   mapping_pages(mapping) * PAGE_SIZE_4K, prot);
+    }
     pin_set_init(&set, 0, 0);
-    while (inside_next(pins, mapping, set.page + set.count, &set, &write)) {
+    while (ok && inside_next(pins, mapping, set.page + set.count, &set, &write)) {
+        size_t end = set.count;
+
         if (write)
-            ok &= !pins_map(pins, mapping, &set, prot);
+            ok = !map_before(pins, mapping, &set, prot, &end);
+        *any |= write;
     }
     return ok;
 }
 
-void iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot)
+bool iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsigned prot)
 {
     struct iommu_pins *pins = &iommu->pins;
     struct iommu_mapping dead = {0};
+    unsigned before;
+    bool any;
 
     pthread_mutex_lock(&pins->lock);
-    if (mapping->pin.prot & ~prot & UMDEV_WRITE)
+    before = mapping->pin.prot;
+    if (prot == before) {
+        pthread_mutex_unlock(&pins->lock);
+        return false;
+    }
+    if (before & ~prot & UMDEV_WRITE)
         note_written(iommu, mapping);
     if (pins_exceed(mapping, prot))
-        tear(pins, mapping, &dead);
-    /* One that can't follow has the device stopped, as one with torn pins. */
-    if (!follow(pins, mapping, prot))
+        tear(pins, mapping, false, &dead);
+    /* The device is stopped, as one with torn pins, and reaches nothing of it. */
+    if (!follow(pins, mapping, prot, &any)) {
         atomic_fetch_add_explicit(&pins->torn, 1, memory_order_relaxed);
+        tear(pins, mapping, true, &dead);
+    }
     mapping->pin.prot = prot;
     pthread_mutex_unlock(&pins->lock);
-    pins_flush(pins);
-    release_addresses(pins, &dead);
+    if (dead.pin.table || dead.pin.numbers || dead.pin.whole) {
+        pins_flush(pins);
+        release_addresses(pins, &dead);
+        any = false;
+    }
+    return any && (before & ~prot);
 }
 
 /* ------------------------------------------------------------------ the end of a client */
