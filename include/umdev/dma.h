@@ -114,10 +114,11 @@ UMDEV_API int umdev_dma_pin(struct umdev_device *dev, umdev_iova_t iova, size_t 
 UMDEV_API void umdev_dma_unpin(struct umdev_device *dev, umdev_iova_t iova, size_t count);
 
 /*
- * The error state. The device has failed in a way that only a reset mends: client memory is out of
- * its reach (EIO), and the client is told by the interrupt UMDEV_IRQ_ERR. umdev brings it about
- * where a driver leaves pins behind; a driver may, too. `reason` is for the log. Any thread, not
- * inside map and unmap of a domain; never blocks. In the error state already: nothing happens.
+ * The error state. The device has failed in a way that only a reset mends, one that does not fail:
+ * client memory is out of its reach (EIO), and the client is told by the interrupt UMDEV_IRQ_ERR.
+ * umdev brings it about where a driver leaves pins behind; a driver may, too. `reason` is for the
+ * log. Any thread, not inside map and unmap of a domain; never blocks. In the error state already:
+ * nothing happens.
  */
 UMDEV_API void umdev_device_fail(struct umdev_device *dev, const char *reason);
 

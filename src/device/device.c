@@ -288,7 +288,9 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config)
         ret = driver_result(dev->driver->reset(dev));
         device_dma_resume(dev);
     }
-    atomic_store(&dev->failed, false);
+    /* Where the driver could not, its engines may be at work still. */
+    if (ret == 0)
+        atomic_store(&dev->failed, false);
     irqs_reset(dev->irqs);
     if (dev->msix_table)
         msix_table_reset(dev->msix_table);

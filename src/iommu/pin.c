@@ -380,17 +380,18 @@ static void walk_end(struct walk *walk)
 size_t iommu_unpin(struct iommu *iommu, umdev_iova_t iova, size_t count)
 {
     struct iommu_pins *pins = &iommu->pins;
-    size_t unknown = 0;
+    uint64_t pages = (UINT64_MAX - iova.value) / PAGE_SIZE_4K + 1; /* to the end of the space */
+    size_t unknown = count > pages ? count - (size_t)pages : 0;
     size_t now;
 
+    count -= unknown;
     for (uint64_t at = iova.value; count; count -= now, at += now * PAGE_SIZE_4K) {
         struct walk walk = {.iommu = iommu};
         struct freed freed;
-        struct range range;
+        struct range range = {align_down(at, PAGE_SIZE_4K), 0};
 
         now = MIN(count, (size_t)UMDEV_PIN_MAX);
-        if (make_range(umdev_iova(at), now, &range))
-            return unknown + count;
+        range.last = range.first + (now * PAGE_SIZE_4K - 1);
         freed.pages = freed.count = 0;
         walk_begin(&walk);
         pthread_mutex_lock(&pins->lock);

@@ -380,8 +380,11 @@ void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list)
     pthread_mutex_unlock(&pins->lock);
     if (any)
         pins_flush(pins);
+    /* Whoever looked the mappings up before they left may look at their pins still. */
+    pthread_mutex_lock(&pins->lock);
     for (struct iommu_mapping *mapping = list; mapping; mapping = mapping->next)
         release_addresses(pins, mapping);
+    pthread_mutex_unlock(&pins->lock);
 }
 
 struct pin_orphan *pin_orphan_new(void)

@@ -18,6 +18,7 @@ struct context {
     bool protects;  /* … comes for a protection that goes */
     unsigned count; /* pages pinned from IOVA on */
     unsigned unmaps, resets;
+    int reset_error;
 };
 
 static void on_dma_unmap(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last)
@@ -49,7 +50,7 @@ static int on_reset(struct umdev_device *dev)
 
     context->resets++;
     context->count = 0;
-    return 0;
+    return context->reset_error;
 }
 
 static const struct umdev_driver driver = {
@@ -295,6 +296,28 @@ static void protection_that_goes(void **state)
     mapped_end(&mapped);
 }
 
+/* The engine may be at work still. */
+static void a_reset_that_fails_mends_nothing(void **state)
+{
+    struct mapped mapped;
+    uint8_t byte;
+
+    (void)state;
+    mapped_begin(&mapped, &driver);
+    umdev_device_fail(mapped.dev, "it burns");
+    mapped.context.reset_error = -EBUSY;
+    assert_int_equal(device_reset(mapped.dev), -EBUSY);
+    fixture_master(mapped.dev);
+    assert_true(has_failed(&mapped));
+    assert_int_equal(umdev_dma_read(mapped.dev, IOVA, &byte, 1), -EIO);
+    mapped.context.reset_error = 0;
+    assert_int_equal(device_reset(mapped.dev), 0);
+    fixture_master(mapped.dev);
+    assert_false(has_failed(&mapped));
+    assert_int_equal(umdev_dma_read(mapped.dev, IOVA, &byte, 1), 0);
+    mapped_end(&mapped);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +328,7 @@ int main(void)
         cmocka_unit_test(pins_left_behind_fail_the_device),
         cmocka_unit_test(a_client_leaves_with_pins),
         cmocka_unit_test(a_driver_fails_its_device),
+        cmocka_unit_test(a_reset_that_fails_mends_nothing),
         cmocka_unit_test(protection_that_goes),
     };
 

@@ -127,6 +127,24 @@ static void memory_that_was_taken_away_is_not_pinned(void **state)
     end(fixture);
 }
 
+/* What lies past the end of the address space is not at its beginning. */
+static void an_unpin_does_not_wrap(void **state)
+{
+    struct fixture *fixture = begin(state, UMDEV_BUS_PAGED, false, 0);
+
+    fixture_map(fixture, 0, PAGE, 0, UMDEV_RW);
+    fixture_map(fixture, 0 - PAGE, PAGE, PAGE, UMDEV_RW);
+    assert_int_equal(pin(fixture, 0, 1, UMDEV_READ, NULL), 0);
+    assert_int_equal(pin(fixture, 0 - PAGE, 1, UMDEV_READ, NULL), 0);
+    assert_int_equal(pin(fixture, 0 - PAGE, 2, UMDEV_READ, NULL), -EINVAL);
+    assert_int_equal(unpin(fixture, 0 - UMDEV_PIN_MAX * PAGE, UMDEV_PIN_MAX + 1), UMDEV_PIN_MAX);
+    assert_int_equal(unpin(fixture, 0, 1), 0);
+    /* Those that there are count, however many are asked for. */
+    assert_int_equal(pin(fixture, 0 - PAGE, 1, UMDEV_READ, NULL), 0);
+    assert_int_equal(unpin(fixture, 0 - PAGE + 5, 2), 1);
+    end(fixture);
+}
+
 /* ------------------------------------------------------------------ protection */
 
 /* Without an IOMMU the driver has the address, and may go on using it. */
@@ -212,6 +230,7 @@ int main(void)
         TEST(a_pin_that_fails_gives_no_writing),
         TEST(a_pin_that_fails_is_flushed),
         TEST(memory_that_was_taken_away_is_not_pinned),
+        TEST(an_unpin_does_not_wrap),
         TEST(memory_stays_for_pins_that_a_protection_tore),
         TEST(a_protection_that_the_domain_refuses_cuts),
         TEST(a_protection_is_flushed_once),

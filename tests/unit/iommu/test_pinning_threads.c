@@ -8,6 +8,8 @@
  */
 #include "pin_domain.h"
 
+#include "iommu/dirty_log.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -246,9 +248,59 @@ static void engines_pin_while_the_client_unmaps(void **state)
     run(*state, UMDEV_BUS_PAGED, seed);
 }
 
+/* ------------------------------------------------------------------ reports */
+
+struct reporter {
+    struct iommu *iommu;
+    atomic_bool stop;
+    atomic_uint reports;
+};
+
+static void *reporter_run(void *opaque)
+{
+    struct reporter *r = opaque;
+    uint64_t bitmap[1];
+
+    while (!r->stop) {
+        int ret = dirty_log_report(iommu_dirty_log(r->iommu), BASE, 64 * PAGE, PAGE, bitmap);
+
+        r->reports += !ret;
+    }
+    return NULL;
+}
+
+/* Whoever asks what is pinned may come while what was pinned is cut, and its table freed. */
+static void reports_look_at_what_is_cut(void **state)
+{
+    struct fixture *fixture = *state;
+    struct reporter reporter = {.iommu = fixture->iommu};
+    static struct test_domain domain;
+    unsigned torn = 0;
+    pthread_t thread;
+
+    test_domain_bind(&domain, fixture->iommu, UMDEV_BUS_PAGED, 256, false, 0);
+    assert_int_equal(dirty_log_start(iommu_dirty_log(fixture->iommu), PAGE, NULL, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, reporter_run, &reporter), 0);
+    while (torn < 20000 || !reporter.reports) {
+        for (uint64_t i = 0; i < 4; i++)
+            fixture_map(fixture, BASE + i * PAGE, PAGE, i * PAGE, UMDEV_RW);
+        for (uint64_t i = 0; i < 4; i++)
+            assert_int_equal(iommu_pin(fixture->iommu, IOVA(BASE + i * PAGE), 1, UMDEV_RW, NULL),
+                             0);
+        fixture_unmap(fixture, BASE, 4 * PAGE, 4 * PAGE);
+        torn += (unsigned)iommu_take_torn(fixture->iommu);
+    }
+    reporter.stop = true;
+    pthread_join(thread, NULL);
+    dirty_log_stop(iommu_dirty_log(fixture->iommu));
+    test_domain_end(&domain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(reports_look_at_what_is_cut, fixture_setup_unwatched,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(engines_pin_while_the_client_unmaps,
                                         fixture_setup_unwatched, fixture_teardown),
     };
