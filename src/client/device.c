@@ -83,9 +83,9 @@ int umdev_client_dma_protect(struct umdev_client *client, umdev_iova_t iova, uin
         return -EOPNOTSUPP;
     if (!prot || prot & ~(unsigned)UMDEV_RW)
         return -EINVAL;
+    client_memory_protect_begin(client, iova, size, prot);
     ret = client_call(client, &call);
-    if (!ret)
-        client_memory_protect(client, iova, size, prot);
+    client_memory_protect_end(client, iova, size, ret != 0);
     return ret;
 }
 

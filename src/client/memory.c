@@ -90,20 +90,51 @@ void client_memory_remove(struct umdev_client *client, umdev_iova_t iova, uint64
     memory->count = kept;
 }
 
-void client_memory_protect(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
-                           unsigned prot)
+/* The next mapping inside the range, from *index on; NULL: none. */
+static struct client_memory_map *next_inside(const struct client_memory *memory, struct range range,
+                                             size_t *index)
+{
+    while (*index < memory->count) {
+        struct client_memory_map *map = &memory->maps[(*index)++];
+
+        if (map->first >= range.first && map->last <= range.last)
+            return map;
+    }
+    return NULL;
+}
+
+void client_memory_protect_begin(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
+                                 unsigned prot)
 {
     struct client_memory *memory = &client->memory;
+    struct client_memory_map *map;
     struct range range;
+    size_t index;
 
     if (range_make(iova.value, size, &range))
         return;
     LOCK_FOR_SCOPE(&memory->lock);
-    for (size_t i = find(memory, range.first); i < memory->count; i++) {
-        struct client_memory_map *map = &memory->maps[i];
+    index = find(memory, range.first);
+    while ((map = next_inside(memory, range, &index)))
+        map->coming = prot;
+}
 
-        if (map->first >= range.first && map->last <= range.last)
-            map->prot = prot;
+void client_memory_protect_end(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
+                               bool refused)
+{
+    struct client_memory *memory = &client->memory;
+    struct client_memory_map *map;
+    struct range range;
+    size_t index;
+
+    if (range_make(iova.value, size, &range))
+        return;
+    LOCK_FOR_SCOPE(&memory->lock);
+    index = find(memory, range.first);
+    while ((map = next_inside(memory, range, &index))) {
+        if (!refused && map->coming)
+            map->prot = map->coming;
+        map->coming = 0;
     }
 }
 
@@ -119,7 +150,7 @@ static int check(const struct client_memory *memory, struct range range, unsigne
 
         if (map->first > next)
             return -EFAULT;
-        if (prot & ~map->prot)
+        if (prot & ~(map->prot | map->coming))
             return -EPERM;
         if (map->last >= range.last)
             return 0;

@@ -27,6 +27,7 @@ struct client_memory_map {
     uint64_t first, last;
     uint8_t *ptr;
     unsigned prot;
+    unsigned coming; /* a protection that the server is being asked for: it may use it already */
 };
 
 struct client_memory {
@@ -56,8 +57,13 @@ int client_memory_answer(struct umdev_client *client, const struct wire_message 
 int client_memory_serve(struct umdev_client *client);
 /* Take out every mapping inside [iova, iova + size); a copy under way is waited for. */
 void client_memory_remove(struct umdev_client *client, umdev_iova_t iova, uint64_t size);
-/* Give every mapping inside the range another protection. */
-void client_memory_protect(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
-                           unsigned prot);
+/*
+ * Every mapping inside the range gets another protection. Begin: what it allows is allowed, too.
+ * End: it is the only one; or, if it was refused, the old one is.
+ */
+void client_memory_protect_begin(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
+                                 unsigned prot);
+void client_memory_protect_end(struct umdev_client *client, umdev_iova_t iova, uint64_t size,
+                               bool refused);
 
 #endif

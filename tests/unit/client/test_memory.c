@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "client/client.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -23,7 +24,7 @@ struct server {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t answered;
-    uint32_t map_error; /* what the next DMA_MAP is answered with */
+    uint32_t map_error; /* what the next DMA_MAP or DMA_PROTECT is answered with */
     bool has_answer;
     struct wire_header header;
     uint8_t body[65536];
@@ -37,6 +38,23 @@ static bool read_bytes(int sock, void *buf, size_t size)
 static void server_send(struct server *server, const void *bytes, size_t size)
 {
     CHECK(send(server->fake.server_end, bytes, size, MSG_NOSIGNAL) == (ssize_t)size);
+}
+
+/* A device does what it now may before the client hears of it. */
+static void server_use_early(struct server *server)
+{
+    struct {
+        struct wire_header header;
+        uint64_t address, count;
+        uint8_t data[4];
+    } WIRE_PACKED message = {
+        .header = {.id = 0x77, .command = WIRE_DMA_WRITE, .size = sizeof(message)},
+        .address = 0x1000,
+        .count = 4,
+        .data = "new",
+    };
+
+    server_send(server, &message, sizeof(message));
 }
 
 /* With the lock. */
@@ -55,10 +73,12 @@ static void server_answer(struct server *server, const struct wire_header *reque
     if (request->command == WIRE_REGION_READ)
         size = sizeof(struct wire_region_access) + 4;
     memcpy(reply.body, body, sizeof(struct wire_dma_unmap));
-    if (request->command == WIRE_DMA_MAP && server->map_error) {
-        reply.header.flags |= WIRE_ERROR;
+    if (request->command == WIRE_UMDEV_DMA_PROTECT)
+        server_use_early(server);
+    if (request->command == WIRE_DMA_MAP || request->command == WIRE_UMDEV_DMA_PROTECT)
         reply.header.error = server->map_error;
-    }
+    if (reply.header.error)
+        reply.header.flags |= WIRE_ERROR;
     reply.header.size = (uint32_t)(sizeof(reply.header) + size);
     server_send(server, &reply, reply.header.size);
 }
@@ -246,6 +266,50 @@ static void test_unmap(void **state)
     server_end(&server);
 }
 
+static uint32_t early_error(struct server *server)
+{
+    LOCK_FOR_SCOPE(&server->lock);
+    while (!server->has_answer)
+        pthread_cond_wait(&server->answered, &server->lock);
+    server->has_answer = false;
+    return server->header.error;
+}
+
+/* What a new protection allows holds before its call returns; what it forbids, when it does. */
+static void test_protect(void **state)
+{
+    static uint8_t memory[2][4096];
+    struct server server;
+
+    (void)state;
+    server_begin(&server);
+    client_of(&server)->protect_negotiated = true;
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(umdev_client_dma_map_memory(client_of(&server), memory[i],
+                                                     umdev_iova(0x1000 + 0x1000 * i), 4096,
+                                                     UMDEV_READ),
+                         0);
+    assert_int_equal(
+        umdev_client_dma_protect(client_of(&server), umdev_iova(0x1000), 4096, UMDEV_RW), 0);
+    assert_int_equal(early_error(&server), 0);
+    assert_string_equal(memory[0], "new");
+    assert_int_equal(ask(&server, WIRE_DMA_WRITE, 0x1000, 1, "N"), 0);
+    assert_int_equal(ask(&server, WIRE_DMA_WRITE, 0x2000, 1, "N"), EPERM);
+    /* As yet it may. */
+    assert_int_equal(
+        umdev_client_dma_protect(client_of(&server), umdev_iova(0x1000), 4096, UMDEV_READ), 0);
+    assert_int_equal(early_error(&server), 0);
+    assert_int_equal(ask(&server, WIRE_DMA_WRITE, 0x1000, 1, "N"), EPERM);
+    /* What the server refuses has changed nothing. */
+    server.map_error = EPERM;
+    assert_int_equal(
+        umdev_client_dma_protect(client_of(&server), umdev_iova(0x1000), 4096, UMDEV_RW), -EPERM);
+    early_error(&server);
+    assert_int_equal(ask(&server, WIRE_DMA_WRITE, 0x1000, 1, "N"), EPERM);
+    assert_int_equal(ask(&server, WIRE_DMA_READ, 0x1000, 1, NULL), 0);
+    server_end(&server);
+}
+
 /* A mapping that the server did not take is none; one that overlaps is refused unasked. */
 static void test_map_errors(void **state)
 {
@@ -379,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_an_idle_client_answers),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_unmap),
+        cmocka_unit_test(test_protect),
         cmocka_unit_test(test_map_errors),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_fork),
