@@ -88,15 +88,18 @@ static int try_map(int fd, int prot)
 }
 
 /*
- * A file that can be mapped: one that can't would leave a hole where it should have been. It may be
- * sealed against writing.
+ * A memfd that can be mapped: one that can't would leave a hole where it should have been. It may
+ * be sealed against writing. It is of the file system of our own, whose pages have 4 KiB: of one
+ * with huge pages mmap() lays down a whole one, over what lies beside the view; and of one in user
+ * space the server says how long a touch takes.
  */
-static int object_check(int fd, struct fault_object *object)
+static int object_check(const struct client_fault *fault, int fd, struct fault_object *object)
 {
-    struct stat st;
+    struct stat st, own;
     int ret;
 
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < (off_t)PAGE_SIZE_4K)
+    if (fstat(fd, &st) || fstat(fault->nowhere, &own) || st.st_dev != own.st_dev ||
+        !S_ISREG(st.st_mode) || st.st_size < (off_t)PAGE_SIZE_4K)
         return -EPROTO;
     object->size = (uint64_t)st.st_size;
     ret = try_map(fd, PROT_READ | PROT_WRITE);
@@ -111,7 +114,7 @@ static int object_add(struct client_fault *fault, uint32_t id, int *fd)
 {
     size_t at = object_index(fault, id);
     struct fault_object object = {.id = id}, *objects;
-    int ret = object_check(*fd, &object);
+    int ret = object_check(fault, *fd, &object);
 
     if (ret)
         return ret;

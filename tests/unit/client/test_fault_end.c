@@ -354,6 +354,15 @@ static int other_file(int flags, off_t size, unsigned seals)
     return fd;
 }
 
+/* Of another file system than a memfd is. */
+static int named_file_make(void)
+{
+    int fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    CHECK(fd >= 0 && ftruncate(fd, PAGES * FAULT_PAGE) == 0);
+    return fd;
+}
+
 LIE(type_zero, packet->type = 0)
 LIE(type_of_client, packet->type = WIRE_FAULT_ACK)
 LIE(unknown_type, packet->type = 5)
@@ -390,6 +399,10 @@ LIE(file_not_to_be_written, (packet->flags = WIRE_FAULT_MAP_FD, packet->object =
                              *fd = other_file(0, PAGES *FAULT_PAGE, F_SEAL_WRITE)))
 LIE(no_file,
     (packet->flags = WIRE_FAULT_MAP_FD, packet->object = 5, *fd = socket(AF_UNIX, SOCK_STREAM, 0)))
+LIE(named_file, (packet->flags = WIRE_FAULT_MAP_FD, packet->object = 5, *fd = named_file_make()))
+/* Where 4 KiB of it were to be, mmap() would put 2 MiB, over whatever lies there. */
+LIE(huge_pages, (packet->flags = WIRE_FAULT_MAP_FD, packet->object = 5,
+                 *fd = other_file(MFD_HUGETLB, 2 << 20, 0)))
 LIE(invalidate_with_fd, (packet->type = WIRE_FAULT_INVALIDATE, *fd = dup(fake.objects[0])))
 LIE(invalidate_unaligned, (packet->type = WIRE_FAULT_INVALIDATE, packet->first += 1))
 LIE(invalidate_backwards, (packet->type = WIRE_FAULT_INVALIDATE, packet->first = FAULT_PAGE * 60))
@@ -434,6 +447,8 @@ static const struct lie lies[] = {
     ENTRY(empty_file),
     ENTRY(file_not_to_be_written),
     ENTRY(no_file),
+    ENTRY(named_file),
+    ENTRY(huge_pages),
     ENTRY(invalidate_with_fd),
     ENTRY(invalidate_unaligned),
     ENTRY(invalidate_backwards),
