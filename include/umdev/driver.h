@@ -371,8 +371,9 @@ struct umdev_driver {
     /*
      * The client takes [first, last] of its memory back, or some of its protection: let go of what
      * you remember of it. Every pin in it must be gone when this returns (umdev_dma_pin refuses new
-     * ones meanwhile); what is still pinned is torn down, and the device is then in its error
-     * state. Release every window (umdev_dma_acquire) into it soon; the unmap waits for them.
+     * ones meanwhile, but for what is allowed afterwards, too); what is still pinned and may not be
+     * is torn down, and the device is then in its error state. Release every window
+     * (umdev_dma_acquire) into it soon; the unmap waits for them.
      */
     void (*dma_unmap)(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last);
 

@@ -96,7 +96,7 @@ int device_dma_protect(struct umdev_device *dev, umdev_iova_t iova, uint64_t siz
     int ret = prot == 0 || prot & ~(unsigned)UMDEV_RW ? -EINVAL : 0;
 
     if (!ret && prot != UMDEV_RW)
-        ret = iommu_unmap_begin(dev->iommu, iova, size);
+        ret = iommu_protect_begin(dev->iommu, iova, size, prot);
     if (ret)
         return ret;
     if (prot != UMDEV_RW && !range_make(iova.value, size, &range))

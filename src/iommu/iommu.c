@@ -226,14 +226,12 @@ int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
     return iommu_table_slice(&iommu->table, range, &begin, &count);
 }
 
-/* Leaving mappings are not pinned any more when this returns. With `changes` held. */
-static void iommu_set_leaving(struct iommu *iommu, struct iommu_place place, size_t count,
-                              bool leaving)
+/* They are not pinned any more when this returns. With `changes` held. */
+static void iommu_set_leaving(struct iommu *iommu, struct iommu_place place, size_t count)
 {
     for (; count > 0; count--, iommu_place_next(&place))
-        iommu_entry_mapping(iommu_place_entry(&place))->leaving = leaving;
-    if (leaving)
-        iommu_pins_settle(&iommu->pins);
+        iommu_entry_mapping(iommu_place_entry(&place))->leaving = true;
+    iommu_pins_settle(&iommu->pins);
 }
 
 int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
@@ -248,7 +246,7 @@ int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
     LOCK_FOR_SCOPE(&iommu->changes);
     ret = iommu_table_slice(&iommu->table, range, &place, &count);
     if (!ret)
-        iommu_set_leaving(iommu, place, count, true);
+        iommu_set_leaving(iommu, place, count);
     return ret;
 }
 
@@ -258,7 +256,7 @@ void iommu_unmap_begin_all(struct iommu *iommu)
     struct iommu_place place = {.root = iommu_table_root(&iommu->table)};
 
     if (place.root)
-        iommu_set_leaving(iommu, place, place.root->maps, true);
+        iommu_set_leaving(iommu, place, place.root->maps);
 }
 
 /* Take entries out of the table, for the drain to end. With `changes` held. */
@@ -401,21 +399,54 @@ static int iommu_protect_locked(struct iommu *iommu, struct iommu_place begin, s
     return ret;
 }
 
-int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+/* With `changes` held: the mappings of the range, of which there is one at least. */
+static int iommu_protect_slice(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot,
+                               struct iommu_place *begin, size_t *count)
 {
-    struct iommu_place begin;
     struct range range;
-    size_t count;
     int ret = iommu_range_make(iova, size, &range, NULL);
 
     if (ret || !iommu_prot_is_valid(prot))
         return -EINVAL;
+    ret = iommu_table_slice(&iommu->table, range, begin, count);
+    return !ret && *count == 0 ? -ENOENT : ret;
+}
+
+/* With `changes` held. */
+static void iommu_set_going(struct iommu_place place, size_t count, unsigned rights)
+{
+    for (; count > 0; count--, iommu_place_next(&place))
+        iommu_entry_mapping(iommu_place_entry(&place))->going = rights;
+}
+
+int iommu_protect_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+{
     LOCK_FOR_SCOPE(&iommu->changes);
-    ret = iommu_table_slice(&iommu->table, range, &begin, &count);
+    struct iommu_place begin;
+    size_t count;
+    bool narrows;
+    int ret = iommu_protect_slice(iommu, iova, size, prot, &begin, &count);
+
+    if (!ret)
+        ret = iommu_protect_check(begin, count, prot, &narrows);
     if (ret)
         return ret;
-    ret = count > 0 ? iommu_protect_locked(iommu, begin, count, prot) : -ENOENT;
-    iommu_set_leaving(iommu, begin, count, false);
+    iommu_set_going(begin, count, (unsigned)UMDEV_RW & ~prot);
+    iommu_pins_settle(&iommu->pins);
+    return 0;
+}
+
+int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot)
+{
+    LOCK_FOR_SCOPE(&iommu->changes);
+    struct iommu_place begin;
+    size_t count;
+    int ret = iommu_protect_slice(iommu, iova, size, prot, &begin, &count);
+
+    if (ret)
+        return ret;
+    ret = iommu_protect_locked(iommu, begin, count, prot);
+    iommu_set_going(begin, count, 0);
     return ret;
 }
 

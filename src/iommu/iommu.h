@@ -59,8 +59,8 @@ int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uin
  */
 int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
 /*
- * The first half of an unmap, or of a protection that narrows: the same check, and from its return
- * on no page in the range can be pinned anew. What follows is iommu_unmap() or iommu_protect().
+ * The first half of an unmap: the same check, and from its return on no page in the range can be
+ * pinned anew. What follows is iommu_unmap().
  */
 int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
 /* The same for every mapping, before iommu_unmap_all(). */
@@ -82,6 +82,12 @@ int iommu_unmap_all(struct iommu *iommu, int timeout_ms);
  * (opened for reading, or sealed). ENOMEM. After an error nothing has changed.
  */
 int iommu_protect(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot);
+/*
+ * The first half of that, for a protection that narrows: the same errors but ENOMEM, and from its
+ * return on no page in the range can be pinned anew for more than `prot`. What follows is
+ * iommu_protect().
+ */
+int iommu_protect_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size, unsigned prot);
 /* Calls `each` for every mapping in order of IOVA, in no lock (a snapshot of the ranges). −ENOMEM.
  */
 int iommu_for_each(struct iommu *iommu, void (*each)(void *opaque, struct range range),

@@ -21,6 +21,7 @@ struct iommu_mapping {
     atomic_uint refs;
     /* iommu_unmap_begin() was called: to be gone soon. For pinning, which then refuses. */
     atomic_bool leaving;
+    atomic_uint going; /* rights that iommu_protect_begin() announced to be gone soon, likewise */
     struct pin_state pin;       /* under the pins' lock */
     void *_Atomic drain;        /* the unmap that took it out of the table, while that waits */
     struct iommu_mapping *next; /* in a list of mappings that left the table */

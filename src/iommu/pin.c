@@ -45,7 +45,7 @@ static int piece_check(const struct piece *piece, unsigned prot)
 
     if (atomic_load_explicit(&mapping->leaving, memory_order_relaxed))
         return -EINVAL;
-    if (prot & ~mapping->pin.prot)
+    if (prot & (~mapping->pin.prot | atomic_load_explicit(&mapping->going, memory_order_relaxed)))
         return -EPERM;
     return mapping->bytes ? 0 : -EOPNOTSUPP;
 }

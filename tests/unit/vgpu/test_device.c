@@ -371,6 +371,33 @@ static void test_pinned_type(void **state)
     rig_free(&rig);
 }
 
+/* Reading goes on while its memory loses the right to be written: it is there at each moment. */
+static void test_protection_that_goes(void **state)
+{
+    const umdev_iova_t source = umdev_iova(RIG_IOVA + RIG_MEMORY);
+    struct vgpu_copy copy = copy_to_guest(0);
+    struct vgpu_surface vram = copy.src;
+    struct rig rig;
+
+    rig_init(&rig, *state, "vgpu-1");
+    copy.src = copy.dst;
+    copy.src.address = source.value;
+    copy.dst = vram;
+    assert_int_equal(
+        umdev_client_dma_map(rig.client, rig.memfd, 8 << 20, source, 1 << 20, UMDEV_RW), 0);
+    for (uint64_t i = 1; i <= 300; i++) {
+        for (unsigned n = 0; n < 20; n++)
+            rig_emit(&rig, &copy, sizeof(copy));
+        rig_fence(&rig, i);
+        do {
+            assert_int_equal(umdev_client_dma_protect(rig.client, source, 1 << 20, UMDEV_READ), 0);
+            assert_int_equal(umdev_client_dma_protect(rig.client, source, 1 << 20, UMDEV_RW), 0);
+            assert_int_equal(rig_read32(&rig, VGPU_REG_ERROR), 0);
+        } while (!rig_pending(rig.irq_fence));
+    }
+    rig_free(&rig);
+}
+
 /* What another device of the parent has mapped at an IOVA is not there for this one. */
 static void test_other_memory(void **state)
 {
@@ -446,7 +473,7 @@ int main(void)
         cmocka_unit_test(test_unmap_ring),      cmocka_unit_test(test_no_bus_master),
         cmocka_unit_test(test_unpinned),        cmocka_unit_test(test_pinned_type),
         cmocka_unit_test(test_other_memory),    cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_next_client),
+        cmocka_unit_test(test_next_client),     cmocka_unit_test(test_protection_that_goes),
     };
 
     return cmocka_run_group_tests_name("vgpu device", tests, setup, teardown);
