@@ -27,7 +27,10 @@ struct umdev_connect_options {
     size_t struct_size; /* sizeof(struct umdev_connect_options) */
     int timeout_ms;     /* for the connection and each call; 0: 5000; negative: for ever */
 
-    /* Where the library's few log lines go (no newline at their end); NULL: standard error. */
+    /*
+     * Where the library's few log lines go (no newline at their end); NULL: standard error. Called
+     * by threads of the library, too, perhaps two at a time; it must not call the client.
+     */
     void (*log)(void *opaque, enum umdev_log_level level, const char *line);
     void *log_opaque;
 

@@ -135,6 +135,12 @@ bool client_deadline_passed(uint64_t deadline);
  * passed. */
 int client_wait(const struct umdev_client *client, short events, uint64_t deadline);
 
+/*
+ * Start a thread with the program's signals blocked, which are for its own threads; but those of a
+ * fault in its memory. −EAGAIN.
+ */
+int client_thread_start(pthread_t *thread, void *(*run)(void *argument), void *argument);
+
 /* The ends of what the other files keep, for umdev_client_close(). */
 void client_mappings_free(struct umdev_client *client);
 void client_regions_free(struct umdev_client *client);

@@ -7,7 +7,6 @@
 #include "client/uffd.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/socket.h>
 
 #define READ_BATCH 16
@@ -160,30 +159,13 @@ static void *mapper_run(void *argument)
 
 /* ------------------------------------------------------------------ their beginning and end */
 
-/* The program's signals are for its own threads; but for those of a fault. */
-static int start(pthread_t *thread, void *(*run)(void *), struct client_fault *fault)
-{
-    sigset_t blocked, before;
-    int ret;
-
-    sigfillset(&blocked);
-    sigdelset(&blocked, SIGSEGV);
-    sigdelset(&blocked, SIGBUS);
-    sigdelset(&blocked, SIGFPE);
-    sigdelset(&blocked, SIGILL);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    ret = pthread_create(thread, NULL, run, fault);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return ret ? -EAGAIN : 0;
-}
-
 int fault_threads_start(struct client_fault *fault)
 {
-    int ret = start(&fault->reader, reader_run, fault);
+    int ret = client_thread_start(&fault->reader, reader_run, fault);
 
     fault->reader_runs = !ret;
     if (!ret) {
-        ret = start(&fault->mapper, mapper_run, fault);
+        ret = client_thread_start(&fault->mapper, mapper_run, fault);
         fault->mapper_runs = !ret;
     }
     return ret;

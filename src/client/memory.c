@@ -6,7 +6,6 @@
 #include "client/client.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -249,23 +248,6 @@ static void *service_run(void *argument)
     return NULL;
 }
 
-/* The program's signals are for its own threads; but for those of a fault in its memory. */
-static int service_start(struct umdev_client *client)
-{
-    sigset_t blocked, before;
-    int ret;
-
-    sigfillset(&blocked);
-    sigdelset(&blocked, SIGSEGV);
-    sigdelset(&blocked, SIGBUS);
-    sigdelset(&blocked, SIGFPE);
-    sigdelset(&blocked, SIGILL);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    ret = pthread_create(&client->memory.thread, NULL, service_run, client);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return ret ? -EAGAIN : 0;
-}
-
 int client_memory_serve(struct umdev_client *client)
 {
     struct client_memory *memory = &client->memory;
@@ -283,7 +265,7 @@ int client_memory_serve(struct umdev_client *client)
         memory->reply = reply;
     }
     memory->pid = getpid();
-    ret = service_start(client);
+    ret = client_thread_start(&memory->thread, service_run, client);
     if (ret)
         return ret;
     atomic_store(&memory->served, true);

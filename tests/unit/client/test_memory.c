@@ -45,11 +45,12 @@ static void server_use_early(struct server *server)
 {
     struct {
         struct wire_header header;
-        struct wire_dma_access access;
+        uint64_t address, count;
         uint8_t data[4];
     } WIRE_PACKED message = {
         .header = {.id = 0x77, .command = WIRE_DMA_WRITE, .size = sizeof(message)},
-        .access = {0x1000, 4},
+        .address = 0x1000,
+        .count = 4,
         .data = "new",
     };
 

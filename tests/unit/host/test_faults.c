@@ -152,6 +152,7 @@ static void close_all(void)
 {
     umdev_client_close(client);
     umdev_host_free(host);
+    assert_int_equal(leaks_end("after client and server"), 0);
 }
 
 static void change(struct paged *paged, unsigned page, unsigned entry)
@@ -237,6 +238,7 @@ static void test_server_ends(void **state)
     assert_int_equal(read_page(2), 0);
     assert_false(umdev_client_alive(client));
     umdev_client_close(client);
+    assert_int_equal(leaks_end("after the client"), 0);
 }
 
 /* Page by page: what the table said when the change before was over, and says now. */
