@@ -106,6 +106,8 @@ struct row {
     ROW(fault_invalidate_1_row) \
     ROW(fault_invalidate_512_row) \
     ROW(fault_invalidate_65536_row) \
+    ROW(fault_identity_touch_row) \
+    ROW(fault_identity_ordinary_row) \
     ROW(irq_reader_row) \
     ROW(irq_doorbell_row) \
     ROW(doorbell_ioeventfd_row) \

@@ -22,6 +22,8 @@ static void invalidate_write(struct umdev_device *dev, uint64_t value)
     uint64_t start = bench_now_ns();
 
     umdev_region_invalidate(dev, FAULT_BAR_PAGES, 0, value * BENCH_PAGE - 1);
+    if (value <= FAULT_OBJECT_PAGES)
+        umdev_region_invalidate(dev, FAULT_BAR_IDENTITY, 0, value * BENCH_PAGE - 1);
     umdev_regs_set32(&f->regs, FAULT_REG_NS, (uint32_t)(bench_now_ns() - start));
 }
 
@@ -32,8 +34,12 @@ static int faulting_map_request(struct umdev_device *dev, unsigned region, uint6
     uint64_t len = umdev_regs_get32(&f->regs, FAULT_REG_EXTENT) * BENCH_PAGE,
              first = offset & ~(len - 1);
 
-    (void)region;
     (void)access;
+    if (region == FAULT_BAR_IDENTITY) {
+        map->mem_offset = map->first = offset & ~(len - 1);
+        map->last = map->first + len - 1;
+        return 0;
+    }
     *map = (struct umdev_map){
         .mem = f->mem,
         .mem_offset = first % (FAULT_OBJECT_PAGES * BENCH_PAGE),
@@ -52,7 +58,7 @@ static int faulting_create(struct umdev_device *dev)
     if (!ret) /* the pages are there: what is measured is the mapping of them */
         for (size_t i = 0; i < FAULT_OBJECT_PAGES; i++)
             *((volatile char *)umdev_mem_ptr(f->mem) + i * BENCH_PAGE) = 1;
-    return ret;
+    return ret ? ret : umdev_region_set_mem(dev, FAULT_BAR_IDENTITY, f->mem, 0, NULL, 0);
 }
 
 static const struct umdev_reg_hook faulting_hooks[] = {
@@ -77,7 +83,10 @@ static const struct umdev_driver faulting_driver = {
                                        .regs = UMDEV_REGS(struct faulting, regs, faulting_hooks)),
                              NULL,
                              UMDEV_BAR(.size = FAULT_REGION_PAGES * BENCH_PAGE,
-                                       .flags = UMDEV_BAR_FAULT)}),
+                                       .flags = UMDEV_BAR_FAULT),
+                             NULL,
+                             UMDEV_BAR(.size = FAULT_OBJECT_PAGES * BENCH_PAGE,
+                                       .flags = UMDEV_BAR_FAULT | UMDEV_BAR_FAULT_IDENTITY)}),
 };
 
 static void faulting_serve(int sock, void *arg)
@@ -105,7 +114,7 @@ static void ours_stop(void *state)
     free(ours);
 }
 
-static int client_start(struct row_run *run, size_t extent, bool trapped,
+static int client_start(struct row_run *run, unsigned bar, size_t extent, bool trapped,
                         int (*measure)(void *state, double *samples, size_t n))
 {
     struct umdev_connect_options options = bench_connect_options;
@@ -129,8 +138,9 @@ static int client_start(struct row_run *run, size_t extent, bool trapped,
             umdev_client_write32(ours->client, FAULT_BAR_REGS, FAULT_REG_EXTENT, (uint32_t)extent);
     if (ret || trapped)
         return ret;
-    ours->view =
-        umdev_client_map_region(ours->client, FAULT_BAR_PAGES, 0, FAULT_REGION_PAGES * BENCH_PAGE);
+    ours->view = umdev_client_map_region(
+        ours->client, bar, 0,
+        (bar == FAULT_BAR_PAGES ? FAULT_REGION_PAGES : FAULT_OBJECT_PAGES) * BENCH_PAGE);
     return ours->view ? 0 : -errno;
 }
 
@@ -143,14 +153,14 @@ int fault_client_empty(void *state)
                                 FAULT_REGION_PAGES);
 }
 
-int fault_client_start(struct row_run *run, size_t extent,
+int fault_client_start(struct row_run *run, unsigned bar, size_t extent,
                        int (*measure)(void *state, double *samples, size_t n))
 {
-    return client_start(run, extent, false, measure);
+    return client_start(run, bar, extent, false, measure);
 }
 
 int fault_client_start_trapped(struct row_run *run,
                                int (*measure)(void *state, double *samples, size_t n))
 {
-    return client_start(run, 1, true, measure);
+    return client_start(run, FAULT_BAR_PAGES, 1, true, measure);
 }

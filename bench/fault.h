@@ -17,6 +17,7 @@
 enum {
     FAULT_BAR_REGS = 0,
     FAULT_BAR_PAGES = 2,
+    FAULT_BAR_IDENTITY = 4, /* the object, as it is */
     FAULT_REGION_PAGES = 65536,
     FAULT_OBJECT_PAGES = 4096,
     FAULT_SCATTERED = 30000, /* mappings that there may be */
@@ -34,8 +35,8 @@ struct fault_client {
     size_t next, extent; /* pages */
 };
 
-/* Makes it the row's own subject, with that measure function. */
-int fault_client_start(struct row_run *run, size_t extent,
+/* Makes it the row's own subject, with that measure function; of the one BAR or the other. */
+int fault_client_start(struct row_run *run, unsigned bar, size_t extent,
                        int (*measure)(void *state, double *samples, size_t n));
 
 /* All of its pages are taken back. `state` is the subject's, a struct fault_client. */

@@ -52,7 +52,7 @@ static int raw_measure_touch(void *state, double *samples, size_t n)
 
 static int touch_start(struct row_run *run, size_t extent)
 {
-    int ret = fault_client_start(run, extent, ours_measure_touch);
+    int ret = fault_client_start(run, FAULT_BAR_PAGES, extent, ours_measure_touch);
 
     return ret ? ret : fault_raw_start(run, extent, raw_measure_touch);
 }
@@ -176,7 +176,7 @@ static int raw_measure_scattered(void *state, double *samples, size_t n)
 
 static int scattered_start(struct row_run *run)
 {
-    int ret = fault_client_start(run, 1, ours_measure_scattered);
+    int ret = fault_client_start(run, FAULT_BAR_PAGES, 1, ours_measure_scattered);
 
     return ret ? ret : fault_raw_start(run, 1, raw_measure_scattered);
 }
@@ -235,7 +235,7 @@ static int access_start(struct row_run *run)
     close(fd);
     if (pages != MAP_FAILED) {
         run->floor = (struct subject){plain_measure_access, plain_stop, pages};
-        ret = fault_client_start(run, 1, ours_measure_access);
+        ret = fault_client_start(run, FAULT_BAR_PAGES, 1, ours_measure_access);
     }
     return ret;
 }

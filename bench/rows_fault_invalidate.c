@@ -127,7 +127,8 @@ static int taker_start(struct row_run *run, size_t count)
 
 static int invalidate_start(struct row_run *run, size_t count)
 {
-    int ret = fault_client_start(run, count < FAULT_OBJECT_PAGES ? count : FAULT_OBJECT_PAGES,
+    int ret = fault_client_start(run, FAULT_BAR_PAGES,
+                                 count < FAULT_OBJECT_PAGES ? count : FAULT_OBJECT_PAGES,
                                  ours_measure_invalidate);
 
     if (ret)

@@ -190,7 +190,7 @@ static int put_guest(struct subject *subject, uint8_t *pages, int (*empty)(void 
 
 static int kvm_touch_start(struct row_run *run)
 {
-    int ret = fault_client_start(run, 1, kvm_measure);
+    int ret = fault_client_start(run, FAULT_BAR_PAGES, 1, kvm_measure);
 
     if (!ret)
         ret = put_guest(&run->ours, ((struct fault_client *)run->ours.state)->view,

@@ -234,6 +234,10 @@ UMDEV_API void *umdev_client_map_region(struct umdev_client *client, unsigned re
  * the oldest goes and is asked for again when it is touched. A child after fork() does not have the
  * addresses: SIGSEGV. The program must not change the mapping: no mprotect, madvise, mremap.
  *
+ * Where the server says that a region is its own memory object, a mapping of it goes a shorter way
+ * if it can: it is one mapping for as long as it lives, and the server itself puts the pages in
+ * (Linux 6.10; up to 16 at a time; not with fault_timeout_ms). Its touches are not counted here.
+ *
  * Errors as above, and: EAGAIN, EMFILE (no thread, no fd), ENOSYS and others of the server's.
  * Where this process may not use userfaultfd(2), or the kernel lacks something (6.1 has all), no
  * region has the flag: umdev_client_read() and umdev_client_write() reach it, and one log line at
@@ -249,8 +253,9 @@ UMDEV_API int umdev_client_unmap_region(struct umdev_client *client, void *ptr);
  * Ask for the pages of a fault-mapped region that are mapped in this process and not there yet,
  * `size` bytes from `offset`, for `access` (UMDEV_READ, UMDEV_WRITE, or both), and wait for them;
  * nobody's touch has to wait then. Ends at the first page that is refused, with the server's
- * −errno; such a page is not made to raise SIGBUS. EINVAL: arguments, or nothing of the range is
- * mapped. ETIMEDOUT: the connection's timeout is over, but the connection is not.
+ * −errno; such a page is not made to raise SIGBUS, but where the mapping goes the shorter way.
+ * There the connection's timeout does not count either. EINVAL: arguments, or nothing of the range
+ * is mapped. ETIMEDOUT: the connection's timeout is over, but the connection is not.
  */
 UMDEV_API int umdev_client_prefault(struct umdev_client *client, unsigned region, uint64_t offset,
                                     uint64_t size, unsigned access);

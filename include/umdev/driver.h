@@ -143,6 +143,8 @@ enum umdev_bar_flags {
     UMDEV_BAR_MSIX_MAPPABLE = 1 << 5,
     /* Pages are mapped as they are touched: see struct umdev_map. */
     UMDEV_BAR_FAULT = 1 << 6,
+    /* Besides UMDEV_BAR_FAULT: map_request() only says whether. See struct umdev_map. */
+    UMDEV_BAR_FAULT_IDENTITY = 1 << 7,
 };
 
 /*
@@ -183,6 +185,11 @@ struct umdev_bar {
  * driver's read() and write(), cut at the page's end, and a client that wants the page mapped is
  * refused (EPERM). Without these callbacks: EIO.
  *
+ * UMDEV_BAR_FAULT_IDENTITY is a promise that makes faults cheaper, of a region with a memory object
+ * and a driver with map_request(): each page is the object's by the 1:1 rule, for reading and
+ * writing, or is refused. An answer may only make *map shorter; one that changes anything else in
+ * it is a mistake. It brings nothing where map_request() answers for all of the region at once.
+ *
  * A client that has been given a page of an object has the object: the protection of an answer
  * binds guests, not a client that means harm. UMDEV_BAR_READONLY binds both, by the region's own
  * object; answers for such a region must not allow writing.
@@ -206,7 +213,7 @@ struct umdev_extra_region {
     uint32_t type; /* not 0: VFIO_REGION_TYPE_*, or VFIO_REGION_TYPE_PCI_VENDOR_TYPE | vendor ID */
     uint32_t subtype;
     uint64_t size;  /* any; a multiple of 4096 where it can be mapped. 0: set in create() */
-    uint32_t flags; /* UMDEV_BAR_MEMORY, UMDEV_BAR_READONLY, UMDEV_BAR_FAULT */
+    uint32_t flags; /* UMDEV_BAR_MEMORY, _READONLY, _FAULT, _FAULT_IDENTITY */
     const struct umdev_regs_desc *regs;
 };
 /* So many regions are all that clients (QEMU) put up with. */

@@ -117,3 +117,21 @@ int socket_connect(const char *path, int *result, struct umdev_error *error)
     *result = take_fd(&fd);
     return 0;
 }
+
+static bool socket_has(int fd, int option, int wanted)
+{
+    int value = 0;
+    socklen_t size = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 && value == wanted;
+}
+
+bool socket_is_unix_end(int fd, int type)
+{
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof(peer);
+
+    return socket_has(fd, SO_DOMAIN, AF_UNIX) && socket_has(fd, SO_TYPE, type) &&
+           socket_has(fd, SO_ACCEPTCONN, 0) &&
+           getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
+}

@@ -15,4 +15,7 @@ int socket_listen(const char *path, unsigned mode, int *fd, struct umdev_error *
 /* A connected socket. ENOENT, ECONNREFUSED, EACCES … as connect(2); ENAMETOOLONG. */
 int socket_connect(const char *path, int *fd, struct umdev_error *error);
 
+/* One end of a connected pair of AF_UNIX sockets of that type; the other may be gone already. */
+bool socket_is_unix_end(int fd, int type);
+
 #endif

@@ -6,12 +6,14 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/uffd.h"
 #include "client/regions.h"
-#include "client/uffd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -96,6 +98,7 @@ static int open_channel(struct umdev_client *client, int *channel)
 /* All that can fail before the server is told. */
 static int prepare(struct client_fault *fault)
 {
+    struct epoll_event event = {.events = EPOLLIN};
     int ret = uffd_open(&fault->uffd, &fault->can_poison);
 
     if (ret)
@@ -103,7 +106,10 @@ static int prepare(struct client_fault *fault)
     if (fault->client->no_poison)
         fault->can_poison = false;
     fault->nowhere = memfd_create("umdev-refused", MFD_CLOEXEC);
-    if (fault->nowhere < 0)
+    fault->work = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    fault->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (fault->nowhere < 0 || fault->work < 0 || fault->epoll < 0 ||
+        epoll_ctl(fault->epoll, EPOLL_CTL_ADD, fault->work, &event))
         return -errno;
     ret = make_placeholder(fault, PAGE_SIZE_4K, &fault->bell);
     if (!ret)
@@ -125,13 +131,16 @@ static void fault_free(struct client_fault *fault)
         close(fault->nowhere);
     if (fault->channel >= 0)
         close(fault->channel);
+    if (fault->epoll >= 0)
+        close(fault->epoll);
+    if (fault->work >= 0)
+        close(fault->work);
     fault_objects_free(fault);
     /* To destroy a condition waits for who waits for it, which a fork() has left behind. */
     if (!forked) {
         pthread_mutex_destroy(&fault->map_lock);
         pthread_mutex_destroy(&fault->request_lock);
         pthread_cond_destroy(&fault->room);
-        pthread_cond_destroy(&fault->work);
     }
     free(fault);
 }
@@ -143,7 +152,7 @@ static struct client_fault *fault_new(struct umdev_client *client)
     if (!fault)
         return NULL;
     fault->client = client;
-    fault->channel = fault->uffd = fault->nowhere = -1;
+    fault->channel = fault->uffd = fault->nowhere = fault->work = fault->epoll = -1;
     fault->pid = getpid();
     fault->max_maps = client->max_fault_maps;
     fault->timeout_ms = client->fault_timeout_ms;
@@ -151,7 +160,6 @@ static struct client_fault *fault_new(struct umdev_client *client)
     pthread_mutex_init(&fault->map_lock, NULL);
     pthread_mutex_init(&fault->request_lock, NULL);
     pthread_cond_init(&fault->room, NULL);
-    pthread_cond_init(&fault->work, NULL);
     return fault;
 }
 
@@ -201,6 +209,21 @@ struct fault_view *fault_view_at(const struct client_fault *fault, uintptr_t add
     return view;
 }
 
+/* With map_lock. */
+static void list_view(struct client_fault *fault, struct fault_view *view)
+{
+    LOCK_FOR_SCOPE(&fault->request_lock);
+    view->serial = ++fault->next_serial;
+    view->next = fault->views;
+    fault->views = view;
+}
+
+void fault_view_add(struct client_fault *fault, struct fault_view *view)
+{
+    LOCK_FOR_SCOPE(&fault->map_lock);
+    list_view(fault, view);
+}
+
 static int add_view(struct client_fault *fault, struct fault_view *view)
 {
     int ret;
@@ -209,13 +232,9 @@ static int add_view(struct client_fault *fault, struct fault_view *view)
     ret = grow_blank(fault, view->len);
     if (!ret)
         ret = make_placeholder(fault, view->len, &view->addr);
-    if (ret)
-        return ret;
-    LOCK_FOR_SCOPE(&fault->request_lock);
-    view->serial = ++fault->next_serial;
-    view->next = fault->views;
-    fault->views = view;
-    return 0;
+    if (!ret)
+        list_view(fault, view);
+    return ret;
 }
 
 int client_fault_map_view(struct umdev_client *client, unsigned region, struct range range,
@@ -228,18 +247,20 @@ int client_fault_map_view(struct umdev_client *client, unsigned region, struct r
     if (!view)
         return -ENOMEM;
     view->region = region;
+    view->uffd = -1;
     view->range = range;
     view->len = (size_t)range_size_minus_1(range) + 1;
     LOCK_FOR_SCOPE(&client->device_lock);
     ret = fault_get(client, &fault);
-    if (!ret)
+    if (!ret && fault_identity_map(fault, view))
         ret = add_view(fault, view);
     if (!ret)
         *result = TAKE_POINTER(view);
     return ret;
 }
 
-static void remove_view(struct client_fault *fault, struct fault_view *view)
+/* With map_lock. */
+static void unlist_view(struct client_fault *fault, struct fault_view *view)
 {
     struct fault_view **link = &fault->views;
 
@@ -253,13 +274,25 @@ static void remove_view(struct client_fault *fault, struct fault_view *view)
     }
 }
 
+void fault_view_remove(struct client_fault *fault, struct fault_view *view)
+{
+    LOCK_FOR_SCOPE(&fault->map_lock);
+    unlist_view(fault, view);
+}
+
 void client_fault_unmap_view(struct umdev_client *client, struct fault_view *view)
 {
     struct client_fault *fault = atomic_load(&client->fault);
 
-    if (!client_fault_forked(client)) {
+    if (client_fault_forked(client)) {
+        if (view->uffd >= 0)
+            close(view->uffd);
+    } else if (view->uffd >= 0) {
+        fault_view_remove(fault, view);
+        fault_identity_unmap(fault, view);
+    } else {
         LOCK_FOR_SCOPE(&fault->map_lock);
-        remove_view(fault, view);
+        unlist_view(fault, view);
         fault_map_forget(fault, view);
         munmap(view->addr, view->len);
         /* Who waits for one of its pages touches what is not mapped any more. */

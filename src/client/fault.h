@@ -10,6 +10,10 @@
  * what continues its neighbour in view, object and offset is one map with it, as the kernel makes
  * it one mapping. A *request* is a FAULT that the server has not answered.
  *
+ * A region that says so is mapped the *short way* instead, where that works: its view is the
+ * object, registered with a userfaultfd of its own, which the server reads, and where it puts the
+ * pages in. There are no maps in it, no requests for it, and the reader sees nothing of it.
+ *
  * Two threads, which start with the first view:
  *   the reader reads the userfaultfd and turns touches into requests;
  *   the mapper receives the server's packets, and is the only one that changes what lies in a view.
@@ -52,6 +56,7 @@ struct fault_view {
     uint8_t *addr;
     size_t len;
     bool poisoned; /* some page, once, by UFFDIO_POISON */
+    int uffd;      /* the short way's own, which the server reads; −1: another view */
 };
 
 enum fault_kind {
@@ -126,9 +131,11 @@ struct client_fault {
     bool overflow; /* touches were left alone for want of a free request */
     unsigned waiting_for_room;
     pthread_cond_t room;
-    bool lost;           /* the mapper answers requests itself */
-    bool stop;           /* and now it ends */
-    pthread_cond_t work; /* for a mapper that is lost */
+    bool lost; /* the mapper answers requests itself */
+    bool stop; /* and now it ends */
+
+    int work;  /* an eventfd: there is some, for a mapper that is lost */
+    int epoll; /* of it (data 0) and the short views (their serials) */
 
     struct umdev_client_fault_stats stats; /* faults: under request_lock; others: map_lock */
 };
@@ -183,6 +190,26 @@ void fault_map_forget(struct client_fault *fault, struct fault_view *view);
 bool fault_map_has(const struct client_fault *fault, const struct fault_view *view, uint64_t page,
                    unsigned access, uint64_t *last);
 
+/* ------------------------------------------------------------------ the short way; no lock */
+
+/* Make a view that is zero but for region, range, len and uffd. −errno: it is as it was, and is to
+ * be mapped otherwise. With device_lock. */
+int fault_identity_map(struct client_fault *fault, struct fault_view *view);
+/* Of one that is not in the list any more. With device_lock. */
+void fault_identity_unmap(struct client_fault *fault, struct fault_view *view);
+/* Make a part of the view blank. With map_lock. */
+int fault_identity_blank(const struct fault_view *view, struct range range);
+/* Touch a page of a view. Waits for the server. −errno: refused. */
+int fault_identity_populate(uint8_t *page, unsigned access);
+/* Whoever waits touches again: the server is gone. */
+void fault_identity_touch_again(struct client_fault *fault);
+/* Wait for touches, which are refused, or `work`. */
+void fault_identity_wait(struct client_fault *fault);
+
+/* The list of views; takes both locks. */
+void fault_view_add(struct client_fault *fault, struct fault_view *view);
+void fault_view_remove(struct client_fault *fault, struct fault_view *view);
+
 /* ------------------------------------------------------------------ requests; with request_lock */
 
 /* A request for that page that will do for the access, too; or NULL. */
@@ -218,5 +245,7 @@ void fault_objects_free(struct client_fault *fault);
 int fault_threads_start(struct client_fault *fault);
 /* The channel is shut down and the views are gone. */
 void fault_threads_stop(struct client_fault *fault);
+/* Wake a mapper that is lost. */
+void fault_mapper_wake(const struct client_fault *fault);
 
 #endif

@@ -194,7 +194,7 @@ static int apply_answer(struct client_fault *fault, const struct wire_fault_pack
     enum fault_kind kind = choose_kind(packet, object);
     struct range range;
 
-    if (!question->view)
+    if (!question->view || question->view->uffd >= 0)
         return 0;
     range = choose_range(packet, question, kind);
     return fault_map_object(fault, question->view, range, object,

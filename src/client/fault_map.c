@@ -2,8 +2,8 @@
 /*
  * What lies where in the views: the tree of maps, and the system calls that change it.
  */
+#include "base/uffd.h"
 #include "client/fault.h"
-#include "client/uffd.h"
 
 #include <errno.h>
 #include <search.h>
@@ -211,7 +211,7 @@ void fault_view_wake(const struct client_fault *fault, const struct fault_view *
                      struct range range)
 {
     range = fault_addresses(view, range);
-    uffd_wake(fault->uffd, pointer(range.first), length(range));
+    uffd_wake(view->uffd >= 0 ? view->uffd : fault->uffd, pointer(range.first), length(range));
 }
 
 /* ------------------------------------------------------------------ operations */
@@ -306,8 +306,11 @@ int fault_map_refuse(struct client_fault *fault, struct fault_view *view, uint64
 int fault_map_blank(struct client_fault *fault, struct fault_view *view, struct range range)
 {
     struct range addresses = fault_addresses(view, range);
-    int ret = blank(fault, addresses);
+    int ret;
 
+    if (view->uffd >= 0)
+        return fault_identity_blank(view, range);
+    ret = blank(fault, addresses);
     /* No page of an object is there any more: this takes away poison alone. */
     if (!ret && view->poisoned &&
         madvise(pointer(addresses.first), length(addresses), MADV_DONTNEED))

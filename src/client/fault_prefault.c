@@ -32,6 +32,7 @@ struct progress {
     struct range range;
     uint64_t serial; /* of the view; 0: none yet */
     uint64_t page;   /* the next of this view */
+    uint8_t *addr;   /* of a page of a short view, or NULL */
     uint64_t deadline;
 };
 
@@ -114,7 +115,8 @@ static bool find_page(struct client_fault *fault, struct progress *at)
         while (at->page <= MIN(view->range.last, at->range.last)) {
             uint64_t last;
 
-            if (!fault_map_has(fault, view, at->page, at->access, &last))
+            at->addr = view->uffd < 0 ? NULL : view->addr + (at->page - view->range.first);
+            if (at->addr || !fault_map_has(fault, view, at->page, at->access, &last))
                 return true;
             at->page = last + 1;
         }
@@ -123,12 +125,24 @@ static bool find_page(struct client_fault *fault, struct progress *at)
     }
 }
 
+/* The short way. It does not tell why a page is refused: for that the server is asked. */
+static int touch_page(struct client_fault *fault, const struct progress *at)
+{
+    int ret = fault_identity_populate(at->addr, at->access);
+
+    if (!ret)
+        return 0;
+    ret = ask_page(fault, at);
+    /* It may have changed its mind meanwhile. */
+    return ret ? ret : fault_identity_populate(at->addr, at->access);
+}
+
 static int prefault(struct client_fault *fault, struct progress *at)
 {
     int ret = 0;
 
     while (!ret && find_page(fault, at)) {
-        ret = ask_page(fault, at);
+        ret = at->addr ? touch_page(fault, at) : ask_page(fault, at);
         /* Not looked at again: it may have been evicted, and so for ever. */
         at->page += PAGE_SIZE_4K;
     }

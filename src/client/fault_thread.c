@@ -3,13 +3,20 @@
  * The reader, which turns touches into requests, and the mapper, which does what the server says.
  */
 #include "base/cleanup.h"
+#include "base/uffd.h"
 #include "client/fault.h"
-#include "client/uffd.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 
 #define READ_BATCH 16
+
+void fault_mapper_wake(const struct client_fault *fault)
+{
+    const uint64_t one = 1;
+
+    (void)!write(fault->work, &one, sizeof(one));
+}
 
 /* ------------------------------------------------------------------ the reader */
 
@@ -26,7 +33,7 @@ static struct fault_request *note_touch(struct client_fault *fault, struct fault
     }
     if (!fault->lost)
         return request;
-    pthread_cond_signal(&fault->work);
+    fault_mapper_wake(fault);
     return NULL;
 }
 
@@ -126,23 +133,30 @@ static void refuse_request(struct client_fault *fault, uint32_t tag)
         fault_view_wake(fault, request.view, request.view->range);
 }
 
+/* What a mapper that is lost has to do next; false: to end. */
+static bool next_request(struct client_fault *fault, struct fault_request *request, bool *any)
+{
+    LOCK_FOR_SCOPE(&fault->request_lock);
+    *any = take_any_request(fault, request);
+    return !fault->stop;
+}
+
 static void refuse_all(struct client_fault *fault)
 {
+    struct fault_request request;
+    bool any;
+
     pthread_mutex_lock(&fault->request_lock);
     fault->lost = true;
     pthread_cond_broadcast(&fault->room);
-    while (!fault->stop) {
-        struct fault_request request;
-
-        if (!take_any_request(fault, &request)) {
-            pthread_cond_wait(&fault->work, &fault->request_lock);
-            continue;
-        }
-        pthread_mutex_unlock(&fault->request_lock);
-        refuse_request(fault, request.tag);
-        pthread_mutex_lock(&fault->request_lock);
-    }
     pthread_mutex_unlock(&fault->request_lock);
+    fault_identity_touch_again(fault);
+    while (next_request(fault, &request, &any)) {
+        if (any)
+            refuse_request(fault, request.tag);
+        else
+            fault_identity_wait(fault);
+    }
 }
 
 static void *mapper_run(void *argument)
@@ -176,7 +190,7 @@ void fault_threads_stop(struct client_fault *fault)
     if (fault->mapper_runs) {
         pthread_mutex_lock(&fault->request_lock);
         fault->stop = true;
-        pthread_cond_signal(&fault->work);
+        fault_mapper_wake(fault);
         pthread_mutex_unlock(&fault->request_lock);
         pthread_join(fault->mapper, NULL);
     }

@@ -77,8 +77,10 @@ static int parse_fault(const struct reply *reply, uint32_t at, struct client_reg
     if (!span_fits(at, sizeof(cap), reply->size))
         return -EPROTO;
     memcpy(&cap, reply->body + at, sizeof(cap));
-    if (cap.header.version == 1)
+    if (cap.header.version == 1) {
         region->info.flags |= UMDEV_REGION_FAULT_MAPPED;
+        region->identity = cap.flags & WIRE_CAP_UMDEV_FAULT_IDENTITY;
+    }
     return 0;
 }
 

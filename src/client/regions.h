@@ -10,6 +10,7 @@
 struct client_region {
     struct umdev_region_info info;
     struct umdev_area *areas; /* info.areas */
+    bool identity;            /* faults can be served the short way */
 };
 
 /* The region, asked for at first use; it lives as long as the client. Errnos as

@@ -89,6 +89,7 @@ struct device_region_info {
     bool has_msix_table; /* the MSI-X table lies in it */
     bool msix_mappable;  /* and its pages can be mapped like the others */
     bool faults;         /* pages are mapped as they are touched: device_fault() */
+    bool identity;       /* device_fault_object() works on it */
     bool has_type;       /* device-specific: these are for the client to know it by */
     uint32_t type, subtype;
 };
@@ -142,6 +143,7 @@ struct device_invalidation {
     /* The mapper's. */
     struct device_invalidation *next_sent;
     uint32_t tag;
+    uint64_t behind;
     bool done;
 };
 
@@ -175,6 +177,15 @@ int device_mapper_timeout_ms(const struct umdev_device *dev);
  */
 int device_fault(struct umdev_device *dev, struct device_mapper *mapper, unsigned region,
                  uint64_t offset, unsigned access, void *opaque);
+
+/*
+ * A region that faults, each of whose pages is its object's by the 1:1 rule or refused: the
+ * object's fd, which is the device's, and where in it the region begins. The client has it then.
+ * EINVAL: not such a region, or not for this client.
+ */
+int device_fault_object(struct umdev_device *dev, unsigned region, int *fd, uint64_t *offset);
+/* See to it that the object has the page. ENOMEM, EFAULT, others of madvise(2). May block. */
+int device_fault_populate(const struct umdev_device *dev, unsigned region, uint64_t page);
 
 /* Clients may have objects that other devices have, too. Before there is any. */
 void device_trust_clients(struct umdev_device *dev);

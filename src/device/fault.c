@@ -7,6 +7,7 @@
 #include "device/device_priv.h"
 
 #include <inttypes.h>
+#include <sys/mman.h>
 
 /* After so many tries an ask asks invalidations to wait for it. */
 #define TRIES_STARVING 8
@@ -47,6 +48,9 @@ int fault_region_check(const struct umdev_device *dev, unsigned index, struct um
     char name[REGION_NAME_SIZE];
 
     region_name(index, name);
+    if (!(region->flags & UMDEV_BAR_FAULT))
+        return error_set(error, EINVAL, "%s: UMDEV_BAR_FAULT_IDENTITY is for regions that fault",
+                         name);
     if (!is_aligned(region->size, PAGE_SIZE_4K))
         return error_set(error, EINVAL,
                          "%s: 0x%" PRIx64 " bytes are not whole pages, which UMDEV_BAR_FAULT needs",
@@ -58,6 +62,12 @@ int fault_region_check(const struct umdev_device *dev, unsigned index, struct um
     if (!region->mem && !dev->driver->map_request)
         return error_set(error, EINVAL,
                          "%s: nobody says what to map: give it memory, or the driver a "
+                         "map_request callback",
+                         name);
+    if (region->flags & UMDEV_BAR_FAULT_IDENTITY &&
+        (!region->mem || !dev->driver->map_request || region->flags & UMDEV_BAR_READONLY))
+        return error_set(error, EINVAL,
+                         "%s: UMDEV_BAR_FAULT_IDENTITY needs memory that can be written, and a "
                          "map_request callback",
                          name);
     return 0;
@@ -74,6 +84,34 @@ bool fault_region_is_offered(const struct umdev_device *dev, unsigned index)
 
     return region->flags & UMDEV_BAR_FAULT &&
            (dev->driver->map_request || !mem_is_kept(dev, region->mem));
+}
+
+bool fault_region_is_identity(const struct umdev_device *dev, unsigned index)
+{
+    const struct region *region = &dev->regions[index];
+
+    return region->flags & UMDEV_BAR_FAULT_IDENTITY && !mem_is_kept(dev, region->mem);
+}
+
+int device_fault_object(struct umdev_device *dev, unsigned index, int *fd, uint64_t *offset)
+{
+    struct region *region;
+
+    if (index >= dev->nregions || !fault_region_is_identity(dev, index))
+        return -EINVAL;
+    region = &dev->regions[index];
+    atomic_store(&region->mem->given, true);
+    *fd = region->mem->fd;
+    *offset = region->mem_offset;
+    return 0;
+}
+
+int device_fault_populate(const struct umdev_device *dev, unsigned index, uint64_t page)
+{
+    const struct region *region = &dev->regions[index];
+    uint8_t *bytes = region->mem->bytes + region->mem_offset + page;
+
+    return madvise(bytes, PAGE_SIZE_4K, MADV_POPULATE_READ) ? -errno : 0;
 }
 
 /* ------------------------------------------------------------------ the driver's answer */
@@ -101,6 +139,10 @@ static const char *map_fault(const struct umdev_device *dev, unsigned index, uin
         return "no protection that there is";
     if (map->prot & UMDEV_WRITE && (map->mem->read_only || region->flags & UMDEV_BAR_READONLY))
         return "write access to what is read-only";
+    if (region->flags & UMDEV_BAR_FAULT_IDENTITY &&
+        (map->mem != region->mem || map->mem_offset != region->mem_offset + map->first ||
+         map->prot != UMDEV_RW))
+        return "something else than the region's own page, for reading and writing";
     return NULL;
 }
 

@@ -58,6 +58,9 @@ int fault_region_check(const struct umdev_device *dev, unsigned index, struct um
 /* Whether a client could be given pages of it, and should be told so. */
 bool fault_region_is_offered(const struct umdev_device *dev, unsigned index);
 
+/* … and is told that the pages are the region's object's, 1:1. */
+bool fault_region_is_identity(const struct umdev_device *dev, unsigned index);
+
 /* An object that this client must not have: it is shared, and the client not trusted. */
 bool mem_is_kept(const struct umdev_device *dev, const struct umdev_mem *mem);
 

@@ -14,7 +14,8 @@ static int bar_take(struct umdev_device *dev, unsigned index, const struct umdev
                     struct umdev_error *error)
 {
     const uint32_t known = UMDEV_BAR_IO | UMDEV_BAR_64BIT | UMDEV_BAR_PREFETCH | UMDEV_BAR_MEMORY |
-                           UMDEV_BAR_READONLY | UMDEV_BAR_MSIX_MAPPABLE | UMDEV_BAR_FAULT;
+                           UMDEV_BAR_READONLY | UMDEV_BAR_MSIX_MAPPABLE | UMDEV_BAR_FAULT |
+                           UMDEV_BAR_FAULT_IDENTITY;
     const uint32_t no_fault = UMDEV_BAR_IO | UMDEV_BAR_MEMORY | UMDEV_BAR_MSIX_MAPPABLE;
     struct region *region = &dev->regions[index];
     struct umdev_bar bar = {0};
@@ -47,7 +48,8 @@ static int bar_take(struct umdev_device *dev, unsigned index, const struct umdev
 static int extra_take(struct umdev_device *dev, unsigned index,
                       const struct umdev_extra_region *extra, struct umdev_error *error)
 {
-    const uint32_t known = UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY | UMDEV_BAR_FAULT;
+    const uint32_t known =
+        UMDEV_BAR_MEMORY | UMDEV_BAR_READONLY | UMDEV_BAR_FAULT | UMDEV_BAR_FAULT_IDENTITY;
     struct region *region = &dev->regions[index];
 
     if (extra->type == 0)

@@ -246,7 +246,7 @@ static int region_check(const struct umdev_device *dev, unsigned index, struct u
     if (region->size == 0)
         return error_set(error, EINVAL, "%s: it has no size: describe one or set it in create()",
                          name);
-    if (region->flags & UMDEV_BAR_FAULT)
+    if (region->flags & (UMDEV_BAR_FAULT | UMDEV_BAR_FAULT_IDENTITY))
         return fault_region_check(dev, index, error);
     if (!region_is_answered(dev, index))
         return error_set(error, EINVAL,
@@ -398,6 +398,7 @@ int device_get_region(const struct umdev_device *dev, unsigned index,
     info->has_msix_table = dev->msix.vectors && dev->msix.bar == index;
     info->msix_mappable = region->flags & UMDEV_BAR_MSIX_MAPPABLE;
     info->faults = fault_region_is_offered(dev, index);
+    info->identity = fault_region_is_identity(dev, index);
     if (region->can_map && !mem_is_kept(dev, region->mem)) {
         info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
         info->fd = region->mem->fd;

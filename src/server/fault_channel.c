@@ -4,27 +4,26 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/range.h"
+#include "base/socket.h"
 #include "device/mem.h"
+#include "server/fault_identity.h"
+#include "server/id_set.h"
 #include "wire/vfio_user.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 /* What the socket may hold of our packets: the kernel doubles it, and counts its own part, too. */
 #define SEND_BUFFER 32768
 
-/* The objects that the client has: a bit for each id. */
-struct id_set {
-    uint64_t *words;
-    size_t nwords;
-};
-
 struct open_fault {
     uint32_t tag, region;
     unsigned access;
     uint64_t offset;
+    struct identity_answer *touch; /* NULL: it is answered by a packet */
 };
 
 struct fault_channel {
@@ -43,40 +42,17 @@ struct fault_channel {
     unsigned first_fault, nfaults;
     struct device_invalidation *sent; /* without acknowledgement */
     uint32_t last_tag;
-    struct id_set own, shared;
+    struct id_set own, shared; /* the objects that the client has */
+    struct fault_identity identity;
+    /* What the thread is mapping without the lock: the pages, and which time it is; 0: nothing. */
+    uint64_t mapping, last_mapping;
+    unsigned mapping_region;
+    struct range mapping_range;
 };
 
 static struct fault_channel *channel_of(struct device_mapper *mapper)
 {
     return (struct fault_channel *)(void *)mapper;
-}
-
-/* ------------------------------------------------------------------ ids */
-
-static bool ids_have(const struct id_set *set, uint32_t id)
-{
-    return id / 64 < set->nwords && set->words[id / 64] & UINT64_C(1) << id % 64;
-}
-
-static int ids_reserve(struct id_set *set, uint32_t id)
-{
-    size_t nwords = MAX((size_t)id / 64 + 1, 2 * set->nwords);
-    uint64_t *words;
-
-    if (id / 64 < set->nwords)
-        return 0;
-    words = reallocarray(set->words, nwords, sizeof(*words));
-    if (!words)
-        return -ENOMEM;
-    memset(words + set->nwords, 0, (nwords - set->nwords) * sizeof(*words));
-    set->words = words;
-    set->nwords = nwords;
-    return 0;
-}
-
-static void ids_add(struct id_set *set, uint32_t id)
-{
-    set->words[id / 64] |= UINT64_C(1) << id % 64;
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -193,17 +169,37 @@ static int timeout_until(uint64_t deadline_ns)
 }
 
 /* With the lock, given up meanwhile, and nobody reading: take the role for one look at the socket.
- * `deadline_ns` 0: none. */
+ */
 static void channel_read(struct fault_channel *channel, uint64_t deadline_ns)
 {
     struct pollfd poll_fd = {.fd = channel->fd, .events = POLLIN};
 
     channel->reading = true;
     pthread_mutex_unlock(&channel->lock);
-    poll(&poll_fd, 1, deadline_ns ? timeout_until(deadline_ns) : -1);
+    poll(&poll_fd, 1, timeout_until(deadline_ns));
     pthread_mutex_lock(&channel->lock);
     channel->reading = false;
     channel_receive(channel);
+    pthread_cond_broadcast(&channel->changed);
+}
+
+/* The same for the thread, which looks at the windows, too, and has all the time there is. */
+static void channel_read_all(struct fault_channel *channel)
+{
+    struct epoll_event events[WIRE_FAULT_IDENTITY_MAX + 1];
+    int n;
+
+    channel->reading = true;
+    pthread_mutex_unlock(&channel->lock);
+    n = epoll_wait(channel->identity.epoll, events, ARRAY_SIZE(events), -1);
+    pthread_mutex_lock(&channel->lock);
+    channel->reading = false;
+    for (int i = 0; i < n; i++) {
+        if (!events[i].data.u64)
+            channel_receive(channel);
+        else if (fault_identity_ready(&channel->identity, events[i].data.u64, events[i].events))
+            channel_fail(channel, -EPROTO);
+    }
     pthread_cond_broadcast(&channel->changed);
 }
 
@@ -237,6 +233,21 @@ static int channel_send(struct fault_channel *channel, const struct wire_fault_p
     return sent < 0 ? -errno : 0;
 }
 
+/* The thread is going to map the pages, or to refuse them: what comes in between waits for it. */
+static int channel_answer_touch(struct fault_channel *channel, struct identity_answer *touch,
+                                const struct device_map *map, int error)
+{
+    LOCK_FOR_SCOPE(&channel->lock);
+
+    if (channel->ended)
+        return -EPIPE;
+    *touch = (struct identity_answer){.range = {map->first, map->last}, .error = error};
+    channel->mapping = ++channel->last_mapping;
+    channel->mapping_region = map->region;
+    channel->mapping_range = touch->range;
+    return 0;
+}
+
 /* The first open fault is answered. Its tag is free before the client can see the answer. */
 static int channel_answer(struct device_mapper *mapper, void *opaque, const struct device_map *map,
                           int error)
@@ -257,8 +268,10 @@ static int channel_answer(struct device_mapper *mapper, void *opaque, const stru
         .prot = map->prot,
     };
     int fd = -1, ret = 0;
-    LOCK_FOR_SCOPE(&channel->lock);
 
+    if (fault->touch)
+        return channel_answer_touch(channel, fault->touch, map, error);
+    LOCK_FOR_SCOPE(&channel->lock);
     if (!error && !ids_have(ids, id)) {
         ret = ids_reserve(ids, id);
         fd = map->fd;
@@ -275,17 +288,15 @@ static int channel_answer(struct device_mapper *mapper, void *opaque, const stru
     return 0;
 }
 
-static int channel_invalidate(struct device_mapper *mapper,
-                              struct device_invalidation *invalidation)
+/* With the lock. */
+static int send_invalidate(struct fault_channel *channel, struct device_invalidation *invalidation)
 {
-    struct fault_channel *channel = channel_of(mapper);
     struct wire_fault_packet packet = {
         .type = WIRE_FAULT_INVALIDATE,
         .region = invalidation->region,
         .first = invalidation->first,
         .last = invalidation->last,
     };
-    LOCK_FOR_SCOPE(&channel->lock);
     int ret;
 
     packet.tag = channel->last_tag + 1;
@@ -298,10 +309,27 @@ static int channel_invalidate(struct device_mapper *mapper,
     }
     channel->last_tag++;
     invalidation->tag = packet.tag;
-    invalidation->done = false;
     invalidation->next_sent = channel->sent;
     channel->sent = invalidation;
     return 0;
+}
+
+/* The message must come after pages that are being mapped, with an answer that is older: then it is
+ * sent by who waits for it. */
+static int channel_invalidate(struct device_mapper *mapper,
+                              struct device_invalidation *invalidation)
+{
+    struct fault_channel *channel = channel_of(mapper);
+    LOCK_FOR_SCOPE(&channel->lock);
+
+    invalidation->done = false;
+    invalidation->behind = 0;
+    if (!channel->mapping || channel->mapping_region != invalidation->region ||
+        !range_overlaps(channel->mapping_range,
+                        (struct range){invalidation->first, invalidation->last}))
+        return send_invalidate(channel, invalidation);
+    invalidation->behind = channel->mapping;
+    return channel->ended ? -EPIPE : 0;
 }
 
 static int channel_wait_room(struct device_mapper *mapper, uint64_t deadline_ns)
@@ -318,6 +346,29 @@ static int channel_wait_room(struct device_mapper *mapper, uint64_t deadline_ns)
     return n < 0 || poll_fd.revents & (POLLHUP | POLLERR | POLLNVAL) ? -EPIPE : 0;
 }
 
+/* With the lock, given up meanwhile: wait until what is being mapped is, then send. 0: it is sent.
+ */
+static int send_behind(struct fault_channel *channel, struct device_invalidation *invalidation,
+                       uint64_t deadline_ns, const struct timespec *deadline)
+{
+    int ret = -EAGAIN;
+
+    while (channel->mapping == invalidation->behind && !channel->ended)
+        if (pthread_cond_timedwait(&channel->changed, &channel->lock, deadline))
+            return -ETIMEDOUT;
+    while (ret == -EAGAIN) {
+        ret = send_invalidate(channel, invalidation);
+        if (ret != -EAGAIN)
+            return ret;
+        pthread_mutex_unlock(&channel->lock);
+        ret = channel_wait_room(&channel->mapper, deadline_ns);
+        pthread_mutex_lock(&channel->lock);
+        if (!ret)
+            ret = -EAGAIN;
+    }
+    return ret;
+}
+
 static int channel_wait(struct device_mapper *mapper, struct device_invalidation *invalidation,
                         uint64_t deadline_ns)
 {
@@ -326,7 +377,12 @@ static int channel_wait(struct device_mapper *mapper, struct device_invalidation
     struct fault_channel *channel = channel_of(mapper);
     struct device_invalidation **link = &channel->sent;
     LOCK_FOR_SCOPE(&channel->lock);
+    int ret = 0;
 
+    if (invalidation->behind)
+        ret = send_behind(channel, invalidation, deadline_ns, &deadline);
+    if (ret)
+        return ret == -ETIMEDOUT ? ret : 0;
     while (!invalidation->done && !channel->ended && clock_now_ns() < deadline_ns) {
         if (channel->reading)
             pthread_cond_timedwait(&channel->changed, &channel->lock, &deadline);
@@ -364,26 +420,67 @@ static int answer_fault(struct fault_channel *channel, struct open_fault *fault)
     }
 }
 
+/* With the lock, given up meanwhile: the short way. */
+static int answer_touch(struct fault_channel *channel, const struct identity_touch *touch)
+{
+    /* Others mark it as gone, and no more. */
+    const struct identity_window window = *channel->identity.busy;
+    struct identity_answer answer;
+    struct open_fault fault = {.touch = &answer};
+    int ret, fd;
+
+    pthread_mutex_unlock(&channel->lock);
+    ret = device_fault(channel->dev, &channel->mapper, touch->region, touch->page, touch->access,
+                       &fault);
+    if (!ret)
+        ret = fault_identity_resolve(channel->dev, &window, touch, &answer);
+    pthread_mutex_lock(&channel->lock);
+    channel->mapping = 0;
+    fd = fault_identity_done(&channel->identity);
+    pthread_cond_broadcast(&channel->changed);
+    if (fd >= 0) {
+        pthread_mutex_unlock(&channel->lock);
+        close(fd);
+        pthread_mutex_lock(&channel->lock);
+    }
+    return ret;
+}
+
+/* With the lock, given up meanwhile: whatever there is to be done. 0: nothing is. */
+static int channel_work(struct fault_channel *channel)
+{
+    struct identity_touch touch;
+    int ret;
+
+    if (channel->nfaults > 0) {
+        struct open_fault fault = channel->faults[channel->first_fault];
+
+        pthread_mutex_unlock(&channel->lock);
+        ret = answer_fault(channel, &fault);
+        pthread_mutex_lock(&channel->lock);
+        return ret ? ret : 1;
+    }
+    ret = fault_identity_next(&channel->identity, &touch);
+    if (ret <= 0)
+        return ret;
+    ret = answer_touch(channel, &touch);
+    return ret ? ret : 1;
+}
+
 static void *channel_run(void *argument)
 {
     struct fault_channel *channel = argument;
 
     pthread_mutex_lock(&channel->lock);
     while (!channel->ended) {
-        if (channel->nfaults > 0) {
-            struct open_fault fault = channel->faults[channel->first_fault];
-            int ret;
+        int ret = channel_work(channel);
 
-            pthread_mutex_unlock(&channel->lock);
-            ret = answer_fault(channel, &fault);
-            pthread_mutex_lock(&channel->lock);
-            if (ret < 0)
-                channel_fail(channel, ret);
-        } else if (channel->reading) {
+        if (ret < 0)
+            channel_fail(channel, ret);
+        else if (ret == 0 && channel->reading)
             pthread_cond_wait(&channel->changed, &channel->lock);
-        } else {
-            channel_read(channel, 0);
-        }
+        else if (ret == 0)
+            channel_read_all(channel);
     }
     pthread_mutex_unlock(&channel->lock);
     device_disconnect(channel->dev);
@@ -392,29 +489,11 @@ static void *channel_run(void *argument)
 
 /* ------------------------------------------------------------------ life */
 
-static bool socket_has(int fd, int option, int wanted)
-{
-    int value = 0;
-    socklen_t size = sizeof(value);
-
-    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 && value == wanted;
-}
-
-/* One end of a pair: the other may be gone already. */
-static bool is_channel_socket(int fd)
-{
-    struct sockaddr_storage peer;
-    socklen_t size = sizeof(peer);
-
-    return socket_has(fd, SO_DOMAIN, AF_UNIX) && socket_has(fd, SO_TYPE, SOCK_SEQPACKET) &&
-           socket_has(fd, SO_ACCEPTCONN, 0) &&
-           getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
-}
-
 static void channel_destroy(struct fault_channel *channel)
 {
     pthread_cond_destroy(&channel->changed);
     pthread_mutex_destroy(&channel->lock);
+    fault_identity_fini(&channel->identity);
     free(channel->own.words);
     free(channel->shared.words);
     free(channel);
@@ -445,13 +524,15 @@ int fault_channel_new(struct umdev_device *dev, int fd, struct fault_channel **r
     struct fault_channel *channel;
     int ret;
 
-    if (!is_channel_socket(fd) ||
+    if (!socket_is_unix_end(fd, SOCK_SEQPACKET) ||
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer)) < 0)
         return -EINVAL;
     channel = channel_alloc(dev, fd);
     if (!channel)
         return -ENOMEM;
-    ret = device_set_mapper(dev, &channel->mapper);
+    ret = fault_identity_init(&channel->identity, fd);
+    if (!ret)
+        ret = device_set_mapper(dev, &channel->mapper);
     if (ret)
         goto fail;
     if (pthread_create(&channel->thread, NULL, channel_run, channel)) {
@@ -480,4 +561,24 @@ void fault_channel_free(struct fault_channel *channel)
         return;
     close(channel->fd);
     channel_destroy(channel);
+}
+
+/* ------------------------------------------------------------------ windows */
+
+int fault_channel_add_window(struct fault_channel *channel, const struct identity_window *window)
+{
+    int ret = fault_identity_check(window->uffd);
+
+    if (ret)
+        return ret;
+    LOCK_FOR_SCOPE(&channel->lock);
+    return channel->ended ? -EINVAL : fault_identity_add(&channel->identity, window);
+}
+
+int fault_channel_remove_window(struct fault_channel *channel, unsigned region, uint64_t offset,
+                                uint64_t address)
+{
+    CLEANUP_FD int fd = -1; /* closed after the lock is given back */
+    LOCK_FOR_SCOPE(&channel->lock);
+    return fault_identity_remove(&channel->identity, region, offset, address, &fd);
 }

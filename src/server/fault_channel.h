@@ -14,6 +14,10 @@
  * or takes longer than the device's bound, ends the channel; with the channel ends the session, and
  * the other way round.
  *
+ * Touches that come the short way (fault_identity.h) are answered by the same thread, between the
+ * faults. It maps the pages without the lock, for that can wait for the client's memory. An
+ * invalidation that comes meanwhile for the same pages is sent when they are mapped.
+ *
  * Locks. `lock` guards everything but what is fixed; it is the innermost, and nothing blocks under
  * it.
  */
@@ -23,13 +27,18 @@
 #include "device/device.h"
 
 struct fault_channel;
+struct identity_window;
 
 /*
  * Serve `fd`, which is the channel's if 0 is returned, for an open device. EINVAL: not one end of a
- * connected AF_UNIX SOCK_SEQPACKET pair. EEXIST: the device's client has a channel. ENOMEM; EAGAIN:
- * no thread.
+ * connected AF_UNIX SOCK_SEQPACKET pair. EEXIST: the device's client has a channel. ENOMEM; EMFILE;
+ * EAGAIN: no thread.
  */
 int fault_channel_new(struct umdev_device *dev, int fd, struct fault_channel **channel);
+/* The short way: fault_identity_add(), fault_identity_remove(). */
+int fault_channel_add_window(struct fault_channel *channel, const struct identity_window *window);
+int fault_channel_remove_window(struct fault_channel *channel, unsigned region, uint64_t offset,
+                                uint64_t address);
 /* Nobody waits for the client any more. Any thread; does not block. */
 void fault_channel_end(struct fault_channel *channel);
 /*

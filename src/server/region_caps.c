@@ -64,11 +64,11 @@ static void put_type(struct chain *chain, const struct device_region_info *info)
     cap->subtype = info->subtype;
 }
 
-static void put_fault(struct chain *chain)
+static void put_fault(struct chain *chain, const struct device_region_info *info)
 {
     struct wire_cap_umdev_fault *cap = chain_add(chain, WIRE_CAP_UMDEV_FAULT, sizeof(*cap));
 
-    cap->flags = 0;
+    cap->flags = info->identity ? WIRE_CAP_UMDEV_FAULT_IDENTITY : 0u;
     cap->reserved = 0;
 }
 
@@ -83,5 +83,5 @@ void region_caps_put(uint8_t *body, size_t offset, const struct device_region_in
     if (info->msix_mappable)
         chain_add(&chain, WIRE_CAP_MSIX_MAPPABLE, sizeof(struct wire_cap_header));
     if (info->faults)
-        put_fault(&chain);
+        put_fault(&chain, info);
 }

@@ -406,6 +406,8 @@ int session_request(struct session *session, const struct wire_message *message,
         return request_dma_protect(&request);
     if (command == WIRE_UMDEV_FAULT_CHANNEL)
         return session_fault_channel(session, message, reply);
+    if (command == WIRE_UMDEV_FAULT_IDENTITY)
+        return session_fault_identity(session, message, reply);
     if (command >= ARRAY_SIZE(commands) || !commands[command].handle)
         return -ENOSYS;
     if (message->body_size < commands[command].body ||

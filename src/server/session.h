@@ -72,9 +72,11 @@ int session_handshake(struct session *session, uint64_t timeout_ms,
  */
 int session_serve(struct session *session);
 
-/* FAULT_CHANNEL. fault_requests.c. */
+/* FAULT_CHANNEL, FAULT_IDENTITY. fault_requests.c. */
 int session_fault_channel(struct session *session, const struct wire_message *message,
                           struct session_reply *reply);
+int session_fault_identity(struct session *session, const struct wire_message *message,
+                           struct session_reply *reply);
 
 /*
  * Answer one request: fills in `reply`; −errno becomes an error reply. requests.c.

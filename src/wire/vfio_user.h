@@ -31,6 +31,7 @@ enum wire_command {
     WIRE_COMMAND_MAX = 19,
     /* umdev's own, for who negotiated it */
     WIRE_UMDEV_FAULT_CHANNEL = 0x8001,
+    WIRE_UMDEV_FAULT_IDENTITY = 0x8002,
     WIRE_UMDEV_DMA_PROTECT = 0x8003,
 };
 
@@ -125,6 +126,9 @@ struct wire_cap_umdev_fault {
     struct wire_cap_header header;
     uint32_t flags, reserved;
 } WIRE_PACKED;
+enum {
+    WIRE_CAP_UMDEV_FAULT_IDENTITY = 1 << 0, /* FAULT_IDENTITY works on it */
+};
 
 struct wire_region_io_fds {
     uint32_t argsz, flags, index, count; /* `count` struct wire_io_fd follow in a reply */
@@ -217,6 +221,19 @@ struct wire_umdev_dma_protect {
 struct wire_umdev_fault_channel {
     uint32_t argsz, flags;
 } WIRE_PACKED;
+
+/* The pages of a region that is its own memory object, shown at an address of the client. */
+struct wire_umdev_fault_identity {
+    uint32_t argsz, flags, region, reserved;
+    uint64_t offset, size, address;
+} WIRE_PACKED;
+enum {
+    WIRE_FAULT_IDENTITY_OPEN = 1 << 0,
+    WIRE_FAULT_IDENTITY_ADD = 1 << 1,
+    WIRE_FAULT_IDENTITY_REMOVE = 1 << 2,
+};
+/* Windows that a client may have added. */
+#define WIRE_FAULT_IDENTITY_MAX 16
 
 /* A packet of the fault channel; what its type does not use is 0. */
 struct wire_fault_packet {

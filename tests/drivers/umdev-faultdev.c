@@ -8,6 +8,7 @@
  *   BAR4     64 KiB that faults, a window into object 1 from page 4 on
  *   BAR5     16 KiB that faults, read-only, 1:1
  *   region 9 5 pages that fault, a window into object 2
+ *   region 10 16 pages that fault, each asked for by itself: object 0 from page 16 on (identity)
  *
  * There are three objects of 64 pages, and a fourth that all devices of the parent share. The
  * first eight bytes of each page are its object and its number.
@@ -30,6 +31,7 @@ enum {
     WINDOW_BAR = 4,
     READONLY_BAR = 5,
     SMALL_REGION = UMDEV_NUM_REGIONS,
+    IDENTITY_REGION,
 };
 
 enum faultdev_reg {
@@ -46,6 +48,7 @@ enum faultdev_reg {
     REG_DELAY = 0x28,   /* milliseconds that a map request takes */
     REG_DISCARD = 0x2c, /* written: gives a page of an object back; object << 8, page << 16 */
     REG_REGION = 0x30,  /* that FIRST and LAST are pages of; BAR2 after a reset */
+    REG_DENY = 0x34,    /* a bit for each page of region 10 that is refused */
 };
 
 enum {
@@ -154,6 +157,14 @@ static int spoil(struct faultdev *f, uint64_t offset, struct umdev_map *map)
     return 0;
 }
 
+static int look_up_identity(struct faultdev *f, uint64_t offset, struct umdev_map *map)
+{
+    map->mem_offset += offset;
+    map->first = offset;
+    map->last = offset + PAGE - 1;
+    return get(f, REG_DENY) >> offset / PAGE & 1 ? -EACCES : 0;
+}
+
 static int faultdev_map_request(struct umdev_device *dev, unsigned region, uint64_t offset,
                                 unsigned access, struct umdev_map *map)
 {
@@ -165,6 +176,8 @@ static int faultdev_map_request(struct umdev_device *dev, unsigned region, uint6
     atomic_fetch_add(&f->asked, 1);
     if (delay.tv_nsec)
         nanosleep(&delay, NULL);
+    if (region == IDENTITY_REGION)
+        return look_up_identity(f, offset, map);
     if (region != TABLE_BAR)
         return 0;
     ret = look_up(f, offset, map);
@@ -304,6 +317,8 @@ static int make_objects(struct umdev_device *dev, struct faultdev *f)
     if (!ret)
         ret = umdev_region_set_mem(dev, SMALL_REGION, f->objects[2], 0, NULL, 0);
     if (!ret)
+        ret = umdev_region_set_mem(dev, IDENTITY_REGION, f->objects[0], 16 * PAGE, NULL, 0);
+    if (!ret)
         ret = umdev_mem_create(dev, "faultdev-ro", 4 * PAGE, &read_only);
     if (!ret)
         ret = umdev_region_set_mem(dev, READONLY_BAR, read_only, 0, NULL, 0);
@@ -353,6 +368,7 @@ static int faultdev_reset(struct umdev_device *dev)
 
 static const struct umdev_extra_region extra[] = {
     {UINT32_C(1) << 31 | 0x1b36, 9, 5 * PAGE, UMDEV_BAR_FAULT, NULL},
+    {UINT32_C(1) << 31 | 0x1b36, 10, 16 * PAGE, UMDEV_BAR_FAULT | UMDEV_BAR_FAULT_IDENTITY, NULL},
 };
 
 static const struct umdev_type types[] = {{.name = "1"}};

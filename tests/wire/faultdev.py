@@ -7,11 +7,13 @@ import time
 import vfiouser as vu
 from vfiouser import PAGE
 
-TABLE, WINDOW, READONLY, SMALL = vu.BAR2, vu.BAR4, vu.BAR5, 9
+TABLE, WINDOW, READONLY, SMALL, IDENTITY = vu.BAR2, vu.BAR4, vu.BAR5, 9, 10
 SIZES = {TABLE: 256 * PAGE, WINDOW: 16 * PAGE, READONLY: 4 * PAGE, SMALL: 5 * PAGE}
 INDEX, ENTRY, FIRST, LAST, ROUNDS, DONE, RESULT, ASKED, EXTEND, WRONG, DELAY, DISCARD, REGION = range(
     0, 0x34, 4
 )
+DENY = 0x34
+IDENTITY_PAGES, IDENTITY_FIRST = 16, 16  # of object 0
 VALID, WRITABLE = 1, 2
 SHARED = 3  # the object of all devices
 WRONGS = {"object": 1, "region": 2, "page": 3, "prot": 4, "no object": 5, "positive": 6}

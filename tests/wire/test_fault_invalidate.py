@@ -86,7 +86,7 @@ def test_refused_pages_are_taken_back_too(fault_client, channel):
 
 @pytest.mark.parametrize("first, last, region", [
     (5, 4, TABLE), (0, 256, TABLE), (256, 256, TABLE), (0, 0xFFFFFFFF, TABLE), (0, 0, vu.BAR0),
-    (0, 0, vu.CONFIG), (0, 0, 10), (0, 5, SMALL),
+    (0, 0, vu.CONFIG), (0, 0, 11), (0, 5, SMALL),
 ])
 def test_invalidate_what_is_not_there(fault_client, channel, first, last, region):
     msg_id = post_invalidate(fault_client, first, last, region)

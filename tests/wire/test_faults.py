@@ -220,7 +220,7 @@ def test_read_only_region(fault_client, channel):
 
 @pytest.mark.parametrize("region, offset, access", [
     (TABLE, 256 * PAGE, READ), (TABLE, (1 << 64) - 1, READ), (SMALL, 5 * PAGE, READ),
-    (vu.BAR0, 0, READ), (vu.BAR1, 0, READ), (vu.CONFIG, 0, READ), (vu.ROM, 0, READ), (10, 0, READ),
+    (vu.BAR0, 0, READ), (vu.BAR1, 0, READ), (vu.CONFIG, 0, READ), (vu.ROM, 0, READ), (11, 0, READ),
     (0xFFFFFFFF, 0, READ), (TABLE, 0, 0), (TABLE, 0, 4), (TABLE, 0, 0xFFFFFFFF),
 ])
 def test_nonsense_is_refused(channel, region, offset, access):

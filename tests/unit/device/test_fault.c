@@ -435,7 +435,12 @@ static void test_descriptions(void **state)
         {UMDEV_PCI(.msix = {.vectors = 1, .bar = 0},
                    .bar[0] = UMDEV_BAR(.size = PAGE, .flags = UMDEV_BAR_FAULT)),
          "MSI-X"},
-        {UMDEV_PCI(.bar[0] = UMDEV_BAR(.size = PAGE, .flags = 1 << 7)), "unknown flags"},
+        {UMDEV_PCI(.bar[0] = UMDEV_BAR(.size = PAGE, .flags = 1 << 8)), "unknown flags"},
+        {UMDEV_PCI(.bar[0] = UMDEV_BAR(.size = PAGE, .flags = UMDEV_BAR_FAULT_IDENTITY)),
+         "regions that fault"},
+        {UMDEV_PCI(.bar[0] = UMDEV_BAR(.size = PAGE,
+                                       .flags = UMDEV_BAR_FAULT | UMDEV_BAR_FAULT_IDENTITY)),
+         "needs memory"},
     };
     struct umdev_driver driver = {
         .struct_size = sizeof(driver),

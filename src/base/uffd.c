@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "client/uffd.h"
+#include "base/uffd.h"
 
 #include "base/cleanup.h"
 #include "base/range.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -23,22 +26,23 @@ struct uffdio_poison {
 #endif
 
 #define DEVICE "/dev/userfaultfd"
+#define LINK   "anon_inode:[userfaultfd]"
 
 /* Moved memory stays registered; write protection, also of shared memory. */
 #define NEEDED                                                                                     \
     (UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
 /* The system call may be for the privileged, and the device for a group. */
-static int open_any(void)
+static int open_any(int flags)
 {
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | flags);
     int cause = errno;
 
     if (fd < 0 && (cause == EPERM || cause == ENOSYS)) {
         CLEANUP_FD int device = open(DEVICE, O_RDWR | O_CLOEXEC);
 
         if (device >= 0)
-            fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
+            fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | flags);
     }
     return fd < 0 ? -cause : fd;
 }
@@ -55,7 +59,7 @@ static int handshake(int fd, __u64 features, __u64 *offered)
 
 int uffd_open(int *result, bool *can_poison)
 {
-    CLEANUP_FD int fd = open_any();
+    CLEANUP_FD int fd = open_any(0);
     __u64 offered = 0;
     int ret;
 
@@ -74,21 +78,24 @@ static struct uffdio_range range_of(void *addr, size_t len)
     return (struct uffdio_range){.start = (uintptr_t)addr, .len = len};
 }
 
-static int do_register(int fd, void *addr, size_t len, __u64 mode)
+static int do_register(int fd, void *addr, size_t len, __u64 mode, __u64 *ioctls)
 {
     struct uffdio_register request = {.range = range_of(addr, len), .mode = mode};
 
-    return ioctl(fd, UFFDIO_REGISTER, &request) ? -errno : 0;
+    if (ioctl(fd, UFFDIO_REGISTER, &request))
+        return -errno;
+    *ioctls = request.ioctls;
+    return 0;
 }
 
 int uffd_register_missing(int fd, void *addr, size_t len)
 {
-    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING);
+    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING, &(__u64){0});
 }
 
 int uffd_register_wp(int fd, void *addr, size_t len)
 {
-    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_WP);
+    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_WP, &(__u64){0});
 }
 
 int uffd_write_protect(int fd, void *addr, size_t len)
@@ -108,7 +115,7 @@ void uffd_wake(int fd, void *addr, size_t len)
     ioctl(fd, UFFDIO_WAKE, &request);
 }
 
-void uffd_wake_page(int fd, uintptr_t address)
+void uffd_wake_page(int fd, uint64_t address)
 {
     struct uffdio_range request = {
         .start = align_down(address, PAGE_SIZE_4K),
@@ -137,4 +144,69 @@ int uffd_read(int fd, struct uffd_msg *messages, size_t n)
     ssize_t got = read(fd, messages, n * sizeof(*messages));
 
     return got < 0 ? -errno : (int)((size_t)got / sizeof(*messages));
+}
+
+/* ------------------------------------------------------------------ for another process to serve
+ */
+
+int uffd_open_shared(int *result)
+{
+    CLEANUP_FD int fd = open_any(O_NONBLOCK);
+    struct uffd_msg message;
+    __u64 offered = 0;
+    int ret;
+
+    if (fd < 0)
+        return fd;
+    ret = handshake(fd, UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON, &offered);
+    if (!ret && uffd_read_now(fd, &message, 1) != -EAGAIN)
+        ret = -EOPNOTSUPP;
+    if (ret)
+        return ret == -EINVAL ? -EOPNOTSUPP : ret;
+    *result = take_fd(&fd);
+    return 0;
+}
+
+int uffd_register_shared(int fd, void *addr, size_t len)
+{
+    const __u64 needed = UINT64_C(1) << _IOC_NR(UFFDIO_CONTINUE) | UINT64_C(1)
+                                                                       << _IOC_NR(UFFDIO_POISON);
+    __u64 ioctls = 0;
+    int ret = do_register(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+                          &ioctls);
+
+    return ret ? ret : (ioctls & needed) == needed ? 0 : -EOPNOTSUPP;
+}
+
+bool uffd_is(int fd)
+{
+    char path[32], link[sizeof(LINK)];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return readlink(path, link, sizeof(link)) == (ssize_t)strlen(LINK) &&
+           memcmp(link, LINK, strlen(LINK)) == 0;
+}
+
+int uffd_read_now(int fd, struct uffd_msg *messages, size_t n)
+{
+    struct iovec iov = {messages, n * sizeof(*messages)};
+    ssize_t got = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+    return got < 0 ? -errno : (int)((size_t)got / sizeof(*messages));
+}
+
+int uffd_continue(int fd, uint64_t address, uint64_t len, uint64_t *done)
+{
+    struct uffdio_continue request = {.range = {.start = address, .len = len}};
+    int ret = ioctl(fd, UFFDIO_CONTINUE, &request) ? -errno : 0;
+
+    *done = request.mapped > 0 ? (uint64_t)request.mapped : 0;
+    return *done ? 0 : ret;
+}
+
+int uffd_poison_page(int fd, uint64_t address)
+{
+    struct uffdio_poison request = {.range = {.start = address, .len = PAGE_SIZE_4K}};
+
+    return ioctl(fd, UFFDIO_POISON, &request) ? -errno : 0;
 }

@@ -5,8 +5,8 @@
  * Addresses and lengths are multiples of the page size. 0 or −errno. Any thread; none but
  * uffd_read() blocks.
  */
-#ifndef CLIENT_UFFD_H
-#define CLIENT_UFFD_H
+#ifndef BASE_UFFD_H
+#define BASE_UFFD_H
 
 #include <linux/userfaultfd.h>
 #include <stdbool.h>
@@ -29,7 +29,7 @@ int uffd_write_protect(int fd, void *addr, size_t len);
 
 /* Let those who wait for one of the pages try again. */
 void uffd_wake(int fd, void *addr, size_t len);
-void uffd_wake_page(int fd, uintptr_t address);
+void uffd_wake_page(int fd, uint64_t address);
 /* A page that is not there raises SIGBUS from now on, also in who waits. EEXIST: it is there. */
 int uffd_poison(int fd, void *addr, size_t len);
 /* A page that is not there becomes a page of zeros; who waits goes on. */
@@ -37,5 +37,31 @@ int uffd_zero(int fd, void *addr, size_t len);
 
 /* Wait for messages, and take up to `n`. Their number or −errno. */
 int uffd_read(int fd, struct uffd_msg *messages, size_t n);
+
+/* ------------------------------------------------------------------ for another process to serve
+ */
+
+/*
+ * A userfaultfd that is read without blocking, and reports no events but touches. Errnos as
+ * uffd_open(); EOPNOTSUPP also: the kernel lacks what uffd_read_now() needs (6.10 has all).
+ */
+int uffd_open_shared(int *fd);
+/* Report touches of pages of a file that are not mapped here, from now on; whether the file has
+ * them or not. EOPNOTSUPP: they can't be continued, or not poisoned. */
+int uffd_register_shared(int fd, void *addr, size_t len);
+
+/*
+ * The rest is for the one that serves. Addresses are of the process whose userfaultfd it is, which
+ * can make each of these calls but uffd_read_now() wait for its memory's lock.
+ */
+bool uffd_is(int fd);
+/* As uffd_read(), and never waits, whatever flags the fd has: EAGAIN. EOPNOTSUPP: can't promise. */
+int uffd_read_now(int fd, struct uffd_msg *messages, size_t n);
+/*
+ * Map pages that the file has, and let go on who waits for them: from the first on, as far as there
+ * are some, *done bytes. Without any: EFAULT: the file lacks the first; EEXIST: it is mapped.
+ */
+int uffd_continue(int fd, uint64_t address, uint64_t len, uint64_t *done);
+int uffd_poison_page(int fd, uint64_t address);
 
 #endif
