@@ -72,19 +72,43 @@ static int piece_prepare(struct iommu_pins *pins, const struct piece *piece)
     return pin_table_new(pages, pins_numbered(pins, mapping), &mapping->pin.table);
 }
 
-/* Pages that are in the domain for reading only. */
-static void piece_find_narrow(const struct piece *piece, struct pin_set *set)
+/* Pages that are pinned for reading only, up to now; marked in `narrow`, too, from bit `at` on. */
+static void piece_find_narrow(const struct piece *piece, struct pin_set *set,
+                              uint64_t narrow[PIN_WORDS], size_t at)
 {
     size_t numbers = 0;
 
-    for (size_t i = 0; i < piece->count; i++) {
+    for (size_t i = 0; i < piece->count; i++, at++) {
         struct pin_page page;
 
         if (!pin_table_get(piece->mapping->pin.table, piece->page + i, &page) || page.write)
             continue;
+        narrow[at / 64] |= UINT64_C(1) << (at % 64);
         set->wanted[i / 64] |= UINT64_C(1) << (i % 64);
         set->numbers[numbers++] = page.bus;
     }
+}
+
+/* Those pages, for reading only again: in the table and in the domain. */
+static void piece_narrow(const struct iommu_pins *pins, const struct piece *piece,
+                         const uint64_t narrow[PIN_WORDS], size_t at)
+{
+    struct pin_table *table = piece->mapping->pin.table;
+    struct pin_set set;
+    size_t numbers = 0;
+
+    pin_set_init(&set, piece->page, piece->count);
+    for (size_t i = 0; i < piece->count; i++, at++) {
+        struct pin_page page;
+
+        if (!(narrow[at / 64] >> (at % 64) & 1) || !pin_table_get(table, piece->page + i, &page))
+            continue;
+        pin_table_narrow(table, piece->page + i);
+        set.wanted[i / 64] |= UINT64_C(1) << (i % 64);
+        set.numbers[numbers++] = page.bus;
+    }
+    if (numbers && piece_enters(piece))
+        pins_narrow(pins, piece->mapping, &set);
 }
 
 /* What has left the domain and waits for its flush. */
@@ -104,65 +128,69 @@ static void freed_add(struct freed *freed, const struct iommu_pins *pins, const 
     freed->count += pages;
 }
 
-/*
- * The pages into the table; those that are new into the domain, with numbers for them in `set`.
- * After a failure *narrow: those that were in are to be for reading again.
- */
-static int piece_enter(struct iommu_pins *pins, const struct piece *piece, bool write, size_t fresh,
-                       struct pin_set *set, struct freed *freed, bool *narrow)
+/* A call of the driver's. */
+struct call {
+    struct range range;
+    bool write;
+    uint64_t narrow[PIN_WORDS]; /* pages of the range that were pinned for reading only */
+    struct freed *freed;
+};
+
+/* The pages into the table; those that are new into the domain, with numbers for them in `set`. */
+static int piece_enter(struct iommu_pins *pins, const struct piece *piece, struct call *call,
+                       size_t fresh, struct pin_set *set)
 {
     struct iommu_mapping *mapping = piece->mapping;
     bool paged = pins_numbered(pins, mapping);
     uint64_t written[PIN_WORDS];
-    int ret = pin_table_pin(mapping->pin.table, piece->page, piece->count, write,
+    int ret = pin_table_pin(mapping->pin.table, piece->page, piece->count, call->write,
                             paged ? set->numbers : NULL, set->wanted);
 
-    *narrow = ret;
     if (ret && paged)
         bus_space_release_pages(pins->how.domain->space, fresh, set->numbers);
     if (ret || !fresh || !piece_enters(piece))
         return ret;
-    ret = pins_map(pins, mapping, set, pins_prot(mapping, write));
+    ret = pins_map(pins, mapping, set, pins_prot(mapping, call->write));
     if (!ret)
         return 0;
-    /* Those that stay are marked as written: so they may be in the domain, too. */
     pin_table_unpin(mapping->pin.table, piece->page, piece->count, set->wanted, NULL, written);
-    freed_add(freed, pins, set, fresh);
+    freed_add(call->freed, pins, set, fresh);
     return ret;
 }
 
-/* With what the new pages take, and all that were in the domain as they are to be. */
-static int piece_pin_charged(struct iommu_pins *pins, const struct piece *piece, bool write,
-                             size_t fresh, struct freed *freed)
+/*
+ * What was in the domain, as it is to be; only then what is new. After a failure the pages in
+ * call->narrow may be for writing.
+ */
+static int piece_pin_charged(struct iommu_pins *pins, const struct piece *piece, struct call *call,
+                             size_t at, size_t fresh)
 {
-    struct iommu_mapping *mapping = piece->mapping;
-    bool paged = pins_numbered(pins, mapping);
+    bool widens = piece_enters(piece) && pins->how.ops.map;
+    bool is_part = at > 0 || range_size_minus_1(call->range) / PAGE_SIZE_4K >= piece->count;
+    bool paged = pins_numbered(pins, piece->mapping);
     struct pin_set narrow, set;
-    bool is_narrow;
     int ret = 0;
 
     pin_set_init(&set, piece->page, piece->count);
     pin_set_init(&narrow, piece->page, piece->count);
-    if (piece_enters(piece) && write && fresh < piece->count && pins->how.ops.map)
-        piece_find_narrow(piece, &narrow);
     if (paged)
         ret = bus_space_alloc_pages(pins->how.domain->space, fresh, set.numbers);
     if (ret)
         return ret;
-    ret = pins_widen(pins, mapping, &narrow);
-    if (ret) {
-        if (paged)
-            bus_space_release_pages(pins->how.domain->space, fresh, set.numbers);
-        return ret;
-    }
-    ret = piece_enter(pins, piece, write, fresh, &set, freed, &is_narrow);
-    if (ret && is_narrow)
-        pins_narrow(pins, mapping, &narrow);
+    if (call->write && fresh < piece->count && (widens || is_part))
+        piece_find_narrow(piece, &narrow, call->narrow, at);
+    if (widens)
+        ret = pins_widen(pins, piece->mapping, &narrow);
+    if (!ret)
+        return piece_enter(pins, piece, call, fresh, &set);
+    if (paged)
+        bus_space_release_pages(pins->how.domain->space, fresh, set.numbers);
     return ret;
 }
 
-static int piece_pin(struct iommu_pins *pins, const struct piece *piece, bool write,
-                     struct freed *freed)
+/* `at`: which page of the call is the piece's first. */
+static int piece_pin(struct iommu_pins *pins, const struct piece *piece, struct call *call,
+                     size_t at)
 {
     struct iommu_mapping *mapping = piece->mapping;
     size_t fresh;
@@ -175,7 +203,7 @@ static int piece_pin(struct iommu_pins *pins, const struct piece *piece, bool wr
         ret = pins_charge(pins, fresh);
     if (ret)
         return ret;
-    ret = piece_pin_charged(pins, piece, write, fresh, freed);
+    ret = piece_pin_charged(pins, piece, call, at, fresh);
     if (!ret)
         mapping->pin.held += piece->count;
     else if (piece_enters(piece))
@@ -294,12 +322,31 @@ static int check_range(const struct walk *walk, struct range range, unsigned pro
     }
 }
 
-/* With the lock held. What was pinned before a failure is unpinned: *freed. */
-static int pin_range(const struct walk *walk, struct range range, unsigned prot, umdev_bus_t *bus,
-                     struct freed *freed)
+/* A call has failed in the piece that ends with `last`: what it has done is undone. */
+static void undo_range(const struct walk *walk, const struct call *call, uint64_t iova,
+                       uint64_t last)
+{
+    struct piece piece = {.mapping = NULL};
+    size_t at = 0;
+
+    if (iova > call->range.first)
+        unpin_range(walk, (struct range){call->range.first, iova - 1}, call->freed);
+    for (iova = call->range.first; piece_at(walk, iova, last, &piece); at += piece.count) {
+        if (piece.mapping->pin.table)
+            piece_narrow(&walk->iommu->pins, &piece, call->narrow, at);
+        if (last - iova < piece.count * PAGE_SIZE_4K)
+            return;
+        iova += piece.count * PAGE_SIZE_4K;
+    }
+}
+
+/* With the lock held. */
+static int pin_range(const struct walk *walk, struct call *call, unsigned prot, umdev_bus_t *bus)
 {
     struct iommu_pins *pins = &walk->iommu->pins;
+    struct range range = call->range;
     struct piece piece = {.mapping = NULL};
+    size_t at = 0;
     int ret = check_range(walk, range, prot);
 
     /* All of it has a file. */
@@ -307,19 +354,17 @@ static int pin_range(const struct walk *walk, struct range range, unsigned prot,
         ret = iommu_loss_check(walk->section.root->loss);
     if (ret)
         return ret;
-    for (uint64_t iova = range.first;; iova += piece.count * PAGE_SIZE_4K) {
+    for (uint64_t iova = range.first;; iova += piece.count * PAGE_SIZE_4K, at += piece.count) {
         /* All of it was found before, by the same walk. */
-        ret = piece_at(walk, iova, range.last, &piece) ? 0 : -EINVAL;
-        if (!ret)
-            ret = piece_pin(pins, &piece, prot & UMDEV_WRITE, freed);
-        if (ret && iova > range.first)
-            unpin_range(walk, (struct range){range.first, iova - 1}, freed);
-        if (ret)
+        if (!piece_at(walk, iova, range.last, &piece))
+            return -EINVAL;
+        ret = piece_pin(pins, &piece, call, at);
+        if (ret) {
+            undo_range(walk, call, iova, iova + (piece.count * PAGE_SIZE_4K - 1));
             return ret;
-        if (bus) {
-            piece_addresses(pins, &piece, bus);
-            bus += piece.count;
         }
+        if (bus)
+            piece_addresses(pins, &piece, bus + at);
         if (range.last - iova < piece.count * PAGE_SIZE_4K)
             return 0;
     }
@@ -333,27 +378,28 @@ static int make_range(umdev_iova_t iova, size_t count, struct range *range)
 int iommu_pin(struct iommu *iommu, umdev_iova_t iova, size_t count, unsigned prot, umdev_bus_t *bus)
 {
     struct iommu_pins *pins = &iommu->pins;
+    struct call call = {.write = prot & UMDEV_WRITE};
     struct walk walk = {.iommu = iommu};
     struct freed freed;
-    struct range range;
     int ret;
 
     if (count == 0 || prot == 0 || (prot & ~(unsigned)UMDEV_RW))
         return -EINVAL;
     if (count > UMDEV_PIN_MAX)
         return -E2BIG;
-    if (make_range(iova, count, &range))
+    if (make_range(iova, count, &call.range))
         return -EINVAL;
     ret = iommu_section_begin(iommu, &walk.section);
     if (ret)
         return ret;
     freed.pages = freed.count = 0;
+    call.freed = &freed;
     pthread_mutex_lock(&pins->lock);
-    ret = pin_range(&walk, range, prot, bus, &freed);
+    ret = pin_range(&walk, &call, prot, bus);
     pins->asked |= !ret;
     pthread_mutex_unlock(&pins->lock);
-    if (!ret && (prot & UMDEV_WRITE))
-        iommu_note_write(iommu, range);
+    if (!ret && call.write)
+        iommu_note_write(iommu, call.range);
     iommu_section_end(iommu, &walk.section);
     finish_freed(pins, &freed);
     return ret;

@@ -82,7 +82,7 @@ static inline uint64_t pins_address(const struct iommu_pins *pins,
  */
 int pins_map(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
              const struct pin_set *set, unsigned prot);
-/* Pages that are in for reading, for writing, too: all or none. −errno: the domain's. */
+/* Pages that are in for reading, for writing, too. −errno: the domain's; some may be so then. */
 int pins_widen(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
                const struct pin_set *set);
 /* And back. */

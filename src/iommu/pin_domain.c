@@ -111,12 +111,8 @@ int pins_widen(const struct iommu_pins *pins, const struct iommu_mapping *mappin
                const struct pin_set *set)
 {
     size_t end = set->count;
-    int ret = map_before(pins, mapping, set, pins_prot(mapping, true), &end);
 
-    /* They are pinned, and must stay in. */
-    if (ret)
-        (void)map_before(pins, mapping, set, UMDEV_READ, &end);
-    return ret;
+    return map_before(pins, mapping, set, pins_prot(mapping, true), &end);
 }
 
 void pins_narrow(const struct iommu_pins *pins, const struct iommu_mapping *mapping,

@@ -346,6 +346,21 @@ bool pin_leaf_exceeds(const struct pin_leaf *leaf, uint32_t most)
     return false;
 }
 
+void pin_leaf_narrow(struct pin_leaf *leaf, size_t at)
+{
+    switch (leaf->kind) {
+    case PIN_FEW:
+        few_state(leaf)[few_rank(leaf, at)] &= PIN_BYTE_MAX;
+        break;
+    case PIN_DENSE:
+        dense_state(leaf)[at] &= PIN_BYTE_MAX;
+        break;
+    default:
+        wide_state(leaf)[at] &= WIDE_COUNT;
+        break;
+    }
+}
+
 bool pin_leaf_get(const struct pin_leaf *leaf, size_t at, struct pin_page *page)
 {
     uint32_t state;

@@ -67,6 +67,9 @@ size_t pin_leaf_pin(struct pin_leaf *leaf, size_t at, size_t n, struct pin_chang
 /* Returns how many were pinned; `used` tells how many are left. */
 size_t pin_leaf_unpin(struct pin_leaf *leaf, size_t at, size_t n, struct pin_change *change);
 
+/* The page is pinned. */
+void pin_leaf_narrow(struct pin_leaf *leaf, size_t at);
+
 bool pin_leaf_get(const struct pin_leaf *leaf, size_t at, struct pin_page *page);
 size_t pin_leaf_get_bus(const struct pin_leaf *leaf, size_t at, size_t n, uint32_t *bus);
 /* The first pinned page in [at, end); `end` if there is none. */

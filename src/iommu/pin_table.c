@@ -447,6 +447,13 @@ size_t pin_table_unpin(struct pin_table *table, uint64_t first, size_t count,
     return missing;
 }
 
+void pin_table_narrow(struct pin_table *table, uint64_t page)
+{
+    struct part part = part_find(table, page, 1);
+
+    pin_leaf_narrow(word_leaf(*part.place.word), part.at);
+}
+
 /* ------------------------------------------------------------------ reading */
 
 size_t pin_table_count_new(const struct pin_table *table, uint64_t first, size_t count)

@@ -69,6 +69,9 @@ int pin_table_pin(struct pin_table *table, uint64_t first, size_t count, bool wr
 size_t pin_table_unpin(struct pin_table *table, uint64_t first, size_t count,
                        uint64_t freed[PIN_WORDS], uint32_t *freed_bus, uint64_t written[PIN_WORDS]);
 
+/* A pinned page counts as pinned for reading only. */
+void pin_table_narrow(struct pin_table *table, uint64_t page);
+
 /* Whether the page is pinned; `out` is filled in then. */
 bool pin_table_get(const struct pin_table *table, uint64_t page, struct pin_page *out);
 

@@ -44,8 +44,10 @@ static int domain_map(void *opaque, uint64_t bus, void *memory, uint64_t size, u
 {
     struct test_domain *d = opaque;
 
-    if (d->fail_after == 0)
+    if (d->fail_after == 0) {
+        d->fail_after = d->fail_once ? -1 : 0;
         return -ENXIO;
+    }
     if (d->fail_after > 0)
         d->fail_after--;
     d->maps++;

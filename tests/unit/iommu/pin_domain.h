@@ -24,6 +24,7 @@ struct test_domain {
     size_t count, stale;
     unsigned maps, unmaps, flushes, mistakes;
     int fail_after; /* maps that succeed before one fails with ENXIO; −1: all do */
+    bool fail_once; /* and the others after it don't */
 };
 
 /* The iommu pins into it from now on, as is returned. The aperture has `pages` pages. */

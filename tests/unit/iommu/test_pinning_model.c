@@ -233,10 +233,21 @@ static void step_pin(struct model *m)
     unsigned first = random_below(m, NUM_PAGES);
     unsigned count = 1 + random_below(m, MIN(MAX_PINNED, NUM_PAGES - first));
     unsigned prot = 1 + random_below(m, 3);
+    int expected = expect_pin(m, first, count, prot);
     umdev_bus_t bus[MAX_PINNED];
-    int ret = iommu_pin(m->iommu, iova_of(first), count, prot, bus);
+    int ret;
 
-    assert_int_equal(ret, expect_pin(m, first, count, prot));
+    /* Now and then the domain refuses one of its maps; if there are so many. */
+    if (!expected && m->mode != UMDEV_BUS_IDENTITY && random_below(m, 8) == 0) {
+        m->domain->fail_once = true;
+        m->domain->fail_after = (int)random_below(m, 4);
+    }
+    ret = iommu_pin(m->iommu, iova_of(first), count, prot, bus);
+    if (m->domain->fail_once && m->domain->fail_after < 0)
+        expected = -ENXIO;
+    m->domain->fail_once = false;
+    m->domain->fail_after = -1;
+    assert_int_equal(ret, expected);
     m->pins += !ret;
     m->refused += ret != 0;
     for (unsigned i = 0; !ret && i < count; i++) {
