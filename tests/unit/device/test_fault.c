@@ -137,7 +137,7 @@ static void test_bad_objects(void **state)
     expect_refused(&f, TABLE, 0, UMDEV_READ, EIO);
     mem_list_fini(&foreign);
     /* A positive result. */
-    f.driver.result = 2;
+    f.driver.result = 1;
     expect_refused(&f, TABLE, 0, UMDEV_READ, EIO);
     faults_end(&f);
 }
