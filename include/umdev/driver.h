@@ -200,7 +200,8 @@ struct umdev_map {
     uint64_t first, last; /* of the region, inclusive */
     unsigned prot;        /* UMDEV_READ, UMDEV_WRITE, UMDEV_RW */
 };
-#define UMDEV_MAP_TRAPPED 1
+/* No number that comes by mistake: other positive ones are EIO. */
+#define UMDEV_MAP_TRAPPED 0x50415254
 
 /*
  * A region beyond those of PCI, for what a client must know this kind of device to use: a firmware

@@ -137,7 +137,7 @@ static void test_bad_objects(void **state)
     expect_refused(&f, TABLE, 0, UMDEV_READ, EIO);
     mem_list_fini(&foreign);
     /* A positive result. */
-    f.driver.result = 2;
+    f.driver.result = 1;
     expect_refused(&f, TABLE, 0, UMDEV_READ, EIO);
     faults_end(&f);
 }
@@ -157,92 +157,6 @@ static void test_access(void **state)
     expect_refused(&f, TABLE, 0, UMDEV_READ, EACCES);
     expect_refused(&f, TABLE, 0, UMDEV_RW, EACCES);
     assert_int_equal(f.driver.asked_access, UMDEV_RW);
-    faults_end(&f);
-}
-
-/* What a driver is asked for pages that it serves itself. */
-static struct {
-    unsigned calls;
-    uint64_t offset[4];
-    size_t len[4];
-    uint8_t first_byte;
-    int result;
-} served;
-
-static void serve(uint64_t offset, size_t len, uint8_t first_byte)
-{
-    served.offset[served.calls % 4] = offset;
-    served.len[served.calls % 4] = len;
-    served.first_byte = first_byte;
-    served.calls++;
-}
-
-static int serving_read(struct umdev_device *dev, unsigned region, uint64_t offset, void *buf,
-                        size_t len)
-{
-    (void)dev;
-    assert_int_equal(region, TABLE);
-    serve(offset, len, 0);
-    memset(buf, 0x77, len);
-    return served.result;
-}
-
-static int serving_write(struct umdev_device *dev, unsigned region, uint64_t offset,
-                         const void *buf, size_t len)
-{
-    (void)dev;
-    assert_int_equal(region, TABLE);
-    serve(offset, len, *(const uint8_t *)buf);
-    return served.result;
-}
-
-static void expect_served(unsigned call, uint64_t offset, size_t len)
-{
-    assert_int_equal(served.offset[call], offset);
-    assert_int_equal(served.len[call], len);
-}
-
-/* Pages that are no object's: messages are the driver's, page by page, faults are refused. */
-static void test_trapped_pages(void **state)
-{
-    struct umdev_driver driver = fault_driver;
-    uint8_t bytes[2 * PAGE];
-    struct faults f;
-
-    (void)state;
-    driver.read = serving_read;
-    driver.write = serving_write;
-    faults_start(&f, &driver);
-    f.driver.result = UMDEV_MAP_TRAPPED;
-    memset(&served, 0, sizeof(served));
-    expect_refused(&f, TABLE, PAGE, UMDEV_RW, EPERM);
-    assert_int_equal(served.calls, 0);
-    assert_int_equal(device_read(f.fixture.dev, TABLE, 2 * PAGE - 8, bytes, PAGE + 16), 0);
-    assert_int_equal(served.calls, 3);
-    expect_served(0, 2 * PAGE - 8, 8);
-    expect_served(1, 2 * PAGE, PAGE);
-    expect_served(2, 3 * PAGE, 8);
-    for (size_t i = 0; i < PAGE + 16; i++)
-        assert_int_equal(bytes[i], 0x77);
-    served.calls = 0;
-    memset(bytes, 0x11, sizeof(bytes));
-    bytes[PAGE - 3] = 0x22;
-    assert_int_equal(device_write(f.fixture.dev, TABLE, 3, bytes, PAGE), 0);
-    assert_int_equal(served.calls, 2);
-    expect_served(0, 3, PAGE - 3);
-    expect_served(1, PAGE, 3);
-    assert_int_equal(served.first_byte, 0x22);
-    /* The first error ends it. */
-    served.calls = 0;
-    served.result = -ENXIO;
-    assert_int_equal(device_read(f.fixture.dev, TABLE, PAGE - 4, bytes, 8), -ENXIO);
-    assert_int_equal(served.calls, 1);
-    faults_end(&f);
-    /* A driver that can't is wrong. */
-    driver.read = NULL;
-    faults_start(&f, &driver);
-    f.driver.result = UMDEV_MAP_TRAPPED;
-    assert_int_equal(trapped_read(&f, TABLE, 0), -EIO);
     faults_end(&f);
 }
 
@@ -668,7 +582,6 @@ int main(void)
         cmocka_unit_test(test_bad_objects),
         cmocka_unit_test(test_access),
         cmocka_unit_test(test_read_only_region),
-        cmocka_unit_test(test_trapped_pages),
         cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_refusal),
         cmocka_unit_test(test_refusals_are_not_all_logged),
