@@ -91,6 +91,13 @@ def two_devices():
 
 
 @pytest.fixture
+def vgpu():
+    """A server with one vgpu."""
+    _need_userfaultfd()
+    yield from _served("vgpu", "vgpu-1", "vram=8M", "aperture=16M")
+
+
+@pytest.fixture
 def testdev(tmp_path):
     """A server with a device that has a doorbell and interrupts."""
     yield from _controlled("testdev", tmp_path)
