@@ -110,18 +110,13 @@ static int nest(struct reader *reader, const struct guest_op *op)
     return 0;
 }
 
-static int append(struct reader *reader, const struct guest_op *op)
+static int append(const struct reader *reader, const struct guest_op *op)
 {
     struct script *script = reader->script;
-    struct guest_op *ops;
 
-    if ((script->nops + 1) * sizeof(*ops) > GUEST_SCRIPT_MAX)
+    if ((script->nops + 1) * sizeof(*op) > GUEST_SCRIPT_MAX)
         return complain(reader, "the script is too long at", verbs[op->code].name);
-    ops = realloc(script->ops, (script->nops + 1) * sizeof(*ops));
-    if (!ops)
-        return -ENOMEM;
-    ops[script->nops++] = *op;
-    script->ops = ops;
+    script->ops[script->nops++] = *op;
     return 0;
 }
 
@@ -167,6 +162,9 @@ int script_load(struct script *script, const char *path)
         fprintf(stderr, "tinyvm: %s: %s\n", path, strerrordesc_np(-ret));
         return ret;
     }
+    script->ops = malloc(GUEST_SCRIPT_MAX);
+    if (!script->ops)
+        ret = -ENOMEM;
     script->name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
     while (!ret && getline(&line, &size, file) >= 0) {
         reader.line++;

@@ -195,10 +195,12 @@ void vm_trap(struct vcpu *vcpu, uint64_t address, void *data, unsigned len, bool
         answer_call(vcpu, why);
     } else if (inside(address, len, GUEST_REGISTERS, device->registers_size)) {
         access_device(vcpu, device->registers, address - GUEST_REGISTERS, data, len, write);
-    } else if (!device->mapped && inside(address, len, GUEST_APERTURE, device->aperture_size)) {
-        access_device(vcpu, device->aperture, address - GUEST_APERTURE, data, len, write);
-    } else {
+    } else if (!inside(address, len, GUEST_APERTURE, device->aperture_size)) {
         vm_fail_at(vcpu, "nothing is at %#llx of the guest", (unsigned long long)address);
+    } else if (device->mapped) {
+        vm_fail_touch(vcpu, EFAULT); /* KVM did the instruction itself, and found no page */
+    } else {
+        access_device(vcpu, device->aperture, address - GUEST_APERTURE, data, len, write);
     }
 }
 

@@ -227,6 +227,9 @@ UMDEV_API void *umdev_client_map_region(struct umdev_client *client, unsigned re
  * it. With fault_timeout_ms an answer that takes longer ends the connection. When it is over, what
  * is mapped stays and can be used; umdev_connect_options.lost tells.
  *
+ * A VM with interrupt controllers in the kernel may ask for writing where its guest reads: see
+ * docs/fault-mapping.md, "Under KVM".
+ *
  * The first such mapping starts two threads of the library, which live until the client is closed
  * and have signals blocked. Each piece of the region that is mapped and does not continue its
  * neighbour in the server's memory is a mapping of this process, and so is the gap behind it: the

@@ -7,7 +7,7 @@ Fixtures. Each test runs with a guest of KVM's and with a guest that is a thread
 import os
 
 import pytest
-from tinyvm import LIBC, TINYVM, Vm
+from tinyvm import LIBC, TINYVM, Vm, show, wait_for
 
 from server import Server
 
@@ -73,6 +73,10 @@ def _controlled(driver, folder):
     control = str(folder / "control")
     for server in _served(driver, "--control", control):
         server.control = control
+        # The control socket comes after the device's: only now all is there that stays.
+        wait_for(lambda: os.path.exists(control), "no control socket")
+        show(control)
+        server.baseline = server._settled()
         yield server
 
 
@@ -88,6 +92,13 @@ def two_devices():
     """One process that serves two faultdevs of a parent."""
     _need_userfaultfd()
     yield from _served("faultdev", devices=2)
+
+
+@pytest.fixture
+def vgpu():
+    """A server with one vgpu."""
+    _need_userfaultfd()
+    yield from _served("vgpu", "vgpu-1", "vram=8M", "aperture=16M")
 
 
 @pytest.fixture
