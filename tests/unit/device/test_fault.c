@@ -503,39 +503,6 @@ static void test_bounds(void **state)
     faults_end(&f);
 }
 
-/* ------------------------------------------------------------------ waiting for the client */
-
-static void read_remote(struct umdev_device *dev, struct fault_state *s, uint64_t page)
-{
-    uint8_t byte;
-
-    (void)page;
-    s->result = umdev_dma_read(dev, umdev_iova(0x1000), &byte, 1);
-}
-
-static void *fault_in_thread(void *argument)
-{
-    fault(argument, TABLE, 0, UMDEV_READ);
-    return NULL;
-}
-
-/* The thread that answers can't wait for messages: that of the session may wait for it. */
-static void test_no_messages_inside(void **state)
-{
-    struct faults f;
-    pthread_t thread;
-
-    (void)state;
-    start(&f);
-    fixture_master(f.fixture.dev);
-    assert_int_equal(device_dma_map(f.fixture.dev, umdev_iova(0x1000), 0x1000, -1, 0, UMDEV_RW), 0);
-    f.driver.hook = read_remote;
-    assert_int_equal(pthread_create(&thread, NULL, fault_in_thread, &f), 0);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(f.fake.error, EDEADLK);
-    faults_end(&f);
-}
-
 /* ------------------------------------------------------------------ failures */
 
 static int session(void *opaque)
@@ -596,7 +563,6 @@ int main(void)
         cmocka_unit_test(test_refused_half_way),
         cmocka_unit_test(test_write_asks_for_itself),
         cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_no_messages_inside),
         cmocka_unit_test(test_failnth),
     };
 

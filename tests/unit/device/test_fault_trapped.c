@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Pages of a region that faults which are no memory object's: the driver serves them itself. */
+/*
+ * Pages of a region that faults which are no memory object's: the driver serves them itself. And
+ * what no driver may do while it is asked for a page.
+ */
 #include "fault_fixture.h"
+
+#include "device/device_priv.h"
 
 #include <errno.h>
 
@@ -90,9 +95,45 @@ static void test_trapped_pages(void **state)
     faults_end(&f);
 }
 
+/* ------------------------------------------------------------------ waiting for the client */
+
+static void read_remote(struct umdev_device *dev, struct fault_state *s, uint64_t page)
+{
+    uint8_t byte;
+
+    (void)page;
+    s->result = umdev_dma_read(dev, umdev_iova(0x1000), &byte, 1);
+}
+
+static void *fault_in_thread(void *argument)
+{
+    fault(argument, TABLE, 0, UMDEV_READ);
+    return NULL;
+}
+
+/* The thread that answers can't wait for messages: that of the session may wait for it. */
+static void test_no_messages_inside(void **state)
+{
+    struct faults f;
+    pthread_t thread;
+
+    (void)state;
+    faults_start(&f, &fault_driver);
+    fixture_master(f.fixture.dev);
+    assert_int_equal(device_dma_map(f.fixture.dev, umdev_iova(0x1000), 0x1000, -1, 0, UMDEV_RW), 0);
+    f.driver.hook = read_remote;
+    assert_int_equal(pthread_create(&thread, NULL, fault_in_thread, &f), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(f.fake.error, EDEADLK);
+    faults_end(&f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trapped_pages)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trapped_pages),
+        cmocka_unit_test(test_no_messages_inside),
+    };
 
     return cmocka_run_group_tests_name("fault trapped", tests, NULL, NULL);
 }
