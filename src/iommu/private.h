@@ -50,7 +50,7 @@ struct iommu {
 
     struct track_hub *_Atomic hub; /* NULL: nobody tracks */
     struct track *track;           /* NULL: the device doesn't */
-    bool tracks;                   /* it knows the mappings; under `changes` */
+    atomic_bool tracks;            /* it knows the mappings; changed under `changes` */
     struct track_writer writer;
 };
 

@@ -28,11 +28,16 @@ static struct track_memory memory_of(const struct iommu_mapping *mapping)
     return memory;
 }
 
-int iommu_track_map(struct iommu *iommu, const struct iommu_mapping *mapping)
+static int tell(struct iommu *iommu, const struct iommu_mapping *mapping)
 {
     struct track_memory memory = memory_of(mapping);
 
-    return iommu->tracks ? track_map(iommu->track, mapping->range, &memory) : 0;
+    return track_map(iommu->track, mapping->range, &memory);
+}
+
+int iommu_track_map(struct iommu *iommu, const struct iommu_mapping *mapping)
+{
+    return iommu->tracks ? tell(iommu, mapping) : 0;
 }
 
 void iommu_track_unmap(struct iommu *iommu, struct range range)
@@ -49,7 +54,7 @@ static int tell_all(struct iommu *iommu)
     int ret = 0;
 
     for (; !ret && (entry = iommu_place_entry(&place)); iommu_place_next(&place))
-        ret = iommu_track_map(iommu, iommu_entry_mapping(entry));
+        ret = tell(iommu, iommu_entry_mapping(entry));
     if (ret)
         track_unmap(iommu->track, (struct range){0, UINT64_MAX});
     return ret;
@@ -57,16 +62,17 @@ static int tell_all(struct iommu *iommu)
 
 int iommu_track_begin(struct iommu *iommu)
 {
-    LOCK_FOR_SCOPE(&iommu->changes);
+    int ret = 0;
 
-    if (iommu->tracks)
+    if (atomic_load(&iommu->tracks))
         return 0;
-    iommu->tracks = true;
-    if (tell_all(iommu)) {
-        iommu->tracks = false;
-        return -ENOMEM;
-    }
+    LOCK_FOR_SCOPE(&iommu->changes);
+    if (!iommu->tracks)
+        ret = tell_all(iommu);
+    if (ret || iommu->tracks)
+        return ret;
     track_begin(iommu->track);
+    atomic_store(&iommu->tracks, true);
     return 0;
 }
 

@@ -49,11 +49,12 @@ static int reserve_arrays(struct track *track, size_t more)
 
 static int insert_chunk(struct track *track, size_t at, uint64_t number)
 {
-    struct track_chunk *chunk = calloc(1, sizeof(*chunk));
+    struct track_chunk *chunk = track->spare ? track->spare : malloc(sizeof(*chunk));
 
     if (!chunk)
         return -ENOMEM;
-    chunk->number = number;
+    track->spare = NULL;
+    *chunk = (struct track_chunk){.number = number};
     memmove(&track->numbers[at + 1], &track->numbers[at],
             (track->count - at) * sizeof(track->numbers[0]));
     memmove(&track->chunks[at + 1], &track->chunks[at],
@@ -86,7 +87,10 @@ static void free_chunk(struct track *track, struct track_chunk *chunk)
     if (chunk->digests)
         track->num_digests -= TRACK_CHUNK_PAGES;
     free(chunk->digests);
-    free(chunk);
+    if (track->spare)
+        free(chunk);
+    else
+        track->spare = chunk;
 }
 
 /* Those that have nothing pending any more leave the list. */
@@ -126,9 +130,14 @@ void track_chunks_fini(struct track *track)
 {
     for (size_t i = 0; i < track->count; i++)
         free_chunk(track, track->chunks[i]);
+    free(track->spare);
     free(track->numbers);
     free(track->chunks);
+    track->spare = NULL;
     free(track->protected.array);
+    free(track->named.array);
+    free(track->fresh.array);
+    track->named = track->fresh = (struct track_extents){0};
     track->numbers = NULL;
     track->chunks = NULL;
     track->pending = NULL;

@@ -71,11 +71,15 @@ struct track {
     struct track_chunk **chunks;
     size_t count, capacity;
     struct track_chunk *pending;
+    struct track_chunk *spare; /* a chunk that is none; NULL: there is none */
     uint64_t pages, num_compared, num_digests;
 
     /* Tracked pages that are not compared, for the next look at the pagemap. */
     struct track_extents protected;
     bool protected_is_old;
+
+    /* Of the call under way: what it is about, and what of that is new. `turn`'s. */
+    struct track_extents named, fresh;
 
     struct track_ranges results;
     bool keep_results; /* they have not been told */

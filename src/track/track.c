@@ -94,13 +94,14 @@ static int check_range(struct range iova)
                : -EINVAL;
 }
 
-/* The key pages of a range, in its order. With the lock. */
+/* The key pages of a range, in its order. With both locks. */
 static int resolve(struct track *track, struct range iova, struct track_extents *extents)
 {
     uint64_t next = iova.first;
     struct interval *node = interval_first(track->by_iova, iova);
     int ret = 0;
 
+    extents->count = 0;
     for (; !ret && node; node = interval_next(track->by_iova, node, iova)) {
         const struct track_name *name = INTERVAL_OWNER(node, struct track_name, by_iova);
         uint64_t shift = name->by_key.range.first - node->range.first;
@@ -243,32 +244,29 @@ static int add_extents(struct track *track, const struct track_extents *extents,
     return 0;
 }
 
-static int add_locked(struct track *track, struct range iova, struct track_extents *extents,
-                      struct track_extents *fresh)
+static int add_locked(struct track *track, struct range iova)
 {
     LOCK_FOR_SCOPE(&track->lock);
-    int ret = resolve(track, iova, extents);
+    int ret = resolve(track, iova, &track->named);
 
-    return ret ? ret : add_extents(track, extents, fresh);
+    track->fresh.count = 0;
+    return ret ? ret : add_extents(track, &track->named, &track->fresh);
 }
 
 int track_add(struct track *track, struct range iova)
 {
     LOCK_FOR_SCOPE(&track->turn);
-    struct track_extents extents = {0}, fresh = {0};
     int ret = check_range(iova);
 
     if (ret)
         return ret;
     if (track->space)
         pthread_mutex_lock(&track->space->lock);
-    ret = add_locked(track, iova, &extents, &fresh);
+    ret = add_locked(track, iova);
     if (!ret)
-        track_arm(track, &fresh);
+        track_arm(track, &track->fresh);
     if (track->space)
         pthread_mutex_unlock(&track->space->lock);
-    free(extents.array);
-    free(fresh.array);
     return ret;
 }
 
@@ -287,9 +285,10 @@ static bool all_tracked(const struct track *track, const struct track_extent *ex
     return true;
 }
 
-static int remove_locked(struct track *track, struct range iova, struct track_extents *extents)
+static int remove_locked(struct track *track, struct range iova)
 {
     LOCK_FOR_SCOPE(&track->lock);
+    struct track_extents *extents = &track->named;
     uint64_t before = track->pages;
     int ret = resolve(track, iova, extents);
 
@@ -307,13 +306,9 @@ static int remove_locked(struct track *track, struct range iova, struct track_ex
 int track_remove(struct track *track, struct range iova)
 {
     LOCK_FOR_SCOPE(&track->turn);
-    struct track_extents extents = {0};
     int ret = check_range(iova);
 
-    if (!ret)
-        ret = remove_locked(track, iova, &extents);
-    free(extents.array);
-    return ret;
+    return ret ? ret : remove_locked(track, iova);
 }
 
 /* ------------------------------------------------------------------ others */

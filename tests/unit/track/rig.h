@@ -19,7 +19,7 @@ struct rig_device {
     struct iommu *iommu;
     struct track *track;
     struct track_ops ops;
-    atomic_uint told;                                                  /* IOVA pages that `written` was called for */
+    atomic_uint told; /* IOVA pages that `written` was called for */
     void (*on_written)(struct rig_device *device, struct range range); /* may be NULL */
     void *opaque;
 };
