@@ -98,6 +98,7 @@ struct row {
     ROW(track_all_262144_row) \
     ROW(track_write_collect_row) \
     ROW(track_write_notify_row) \
+    ROW(track_device_write_row) \
     ROW(track_bytes_dense_row) \
     ROW(track_bytes_sparse_row) \
     ROW(fault_minor_row) \

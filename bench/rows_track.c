@@ -385,6 +385,53 @@ const struct row track_write_notify_row = {
     .start = write_notify_start,
 };
 
+static int device_write(void *state, double *samples, size_t n)
+{
+    const struct tracking *t = state;
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start = bench_now_ns();
+
+        for (size_t k = 0; k < WRITES; k++, value++) {
+            int ret = iommu_write(t->iommu, umdev_iova(k * PAGE_SIZE_4K), &value, sizeof(value));
+
+            if (ret)
+                return ret;
+        }
+        samples[i] = (double)(bench_now_ns() - start) / WRITES;
+    }
+    return 0;
+}
+
+static int device_start(struct row_run *run)
+{
+    struct tracking *ours = NULL, *floor = NULL;
+    int ret = tracking_new(WRITES, false, &ours);
+
+    if (ours)
+        run->ours = (struct subject){device_write, tracking_free, ours};
+    if (!ret)
+        ret = tracking_new(WRITES, false, &floor);
+    if (floor)
+        run->floor = (struct subject){device_write, tracking_free, floor};
+    if (ret)
+        return ret;
+    /* Nobody listens to the other one. */
+    iommu_track_end(floor->iommu);
+    track_end(floor->track);
+    return track_add(ours->track, iovas_of(ours));
+}
+
+const struct row track_device_write_row = {
+    .name = "track.write.device",
+    .what = "a copy of 8 bytes by a device to a tracked page / where nobody tracks",
+    .unit = "ns",
+    .kind = ROW_NS,
+    .samples = 200,
+    .start = device_start,
+};
+
 /* ------------------------------------------------------------------ memory */
 
 static int measure_bytes(void *state, double *samples, size_t n)

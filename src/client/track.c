@@ -80,25 +80,40 @@ static int open_fds(struct umdev_tracker *tracker, bool sync)
     return 0;
 }
 
-static int tracker_enter(struct umdev_tracker *tracker, bool sync)
+/* With the lock. */
+static void leave(struct umdev_tracker *tracker)
 {
-    LOCK_FOR_SCOPE(&tracker->lock);
-    int ret = tracker->guests ? 0 : open_fds(tracker, sync || tracker->notify);
-
-    if (!ret)
-        tracker->guests++;
-    return ret;
+    if (--tracker->guests)
+        return;
+    close(tracker->uffd);
+    close(tracker->pagemap);
+    tracker->uffd = tracker->pagemap = -1;
 }
 
 static void tracker_leave(struct umdev_tracker *tracker)
 {
     LOCK_FOR_SCOPE(&tracker->lock);
 
-    if (--tracker->guests)
-        return;
-    close(tracker->uffd);
-    close(tracker->pagemap);
-    tracker->uffd = tracker->pagemap = -1;
+    leave(tracker);
+}
+
+/* *uffd, *pagemap: to send, and to close: the tracker's own may go as soon as the lock is left. */
+static int tracker_enter(struct umdev_tracker *tracker, bool *sync, int *uffd, int *pagemap)
+{
+    LOCK_FOR_SCOPE(&tracker->lock);
+    int ret = tracker->guests ? 0 : open_fds(tracker, *sync || tracker->notify);
+
+    if (ret)
+        return ret;
+    tracker->guests++;
+    *sync = tracker->sync;
+    *uffd = fcntl(tracker->uffd, F_DUPFD_CLOEXEC, 0);
+    *pagemap = fcntl(tracker->pagemap, F_DUPFD_CLOEXEC, 0);
+    if (*uffd >= 0 && *pagemap >= 0)
+        return 0;
+    ret = -errno;
+    leave(tracker);
+    return ret;
 }
 
 static void *watch(void *opaque)
@@ -156,13 +171,13 @@ static int ask(struct umdev_client *client, bool *sync)
     return ret;
 }
 
-static int give(struct umdev_client *client, const struct umdev_tracker *tracker)
+static int give(struct umdev_client *client, bool sync, int uffd, int pagemap)
 {
     struct wire_umdev_track request = {
         .argsz = sizeof(request),
-        .flags = tracker->sync ? WIRE_TRACK_SYNC : 0,
+        .flags = sync ? WIRE_TRACK_SYNC : 0,
     };
-    const int fds[] = {tracker->uffd, tracker->pagemap};
+    const int fds[] = {uffd, pagemap};
     struct client_call call = {
         .command = WIRE_UMDEV_TRACK,
         .body = &request,
@@ -174,46 +189,38 @@ static int give(struct umdev_client *client, const struct umdev_tracker *tracker
     return client_call(client, &call);
 }
 
-/* As a guest: what the fds are stays. */
-static int begin_as_guest(struct umdev_client *client, struct client_track *track)
+/* The end of being a guest. */
+static void leave_tracker(struct client_track *track)
 {
-    int ret = 0;
+    const uint64_t one = 1;
 
-    track->sync = track->tracker->sync;
-    track->sock = client->sock;
-    track->wake = -1;
-    if (track->sync)
-        ret = start_watch(track);
-    if (ret)
-        return ret;
-    ret = give(client, track->tracker);
-    if (ret && track->sync) {
-        const uint64_t one = 1;
-
-        (void)!write(track->wake, &one, sizeof(one));
-        pthread_join(track->thread, NULL);
-        close(track->wake);
-        /* It has left already. */
-        track->tracker = NULL;
+    if (track->wake < 0) {
+        tracker_leave(track->tracker);
+        return;
     }
-    return ret;
+    (void)!write(track->wake, &one, sizeof(one));
+    pthread_join(track->thread, NULL);
+    close(track->wake);
 }
 
 static int begin(struct umdev_client *client)
 {
     CLEANUP_FREE struct client_track *track = calloc(1, sizeof(*track));
+    CLEANUP_FD int uffd = -1, pagemap = -1;
     bool sync = false;
     int ret = track ? ask(client, &sync) : -ENOMEM;
 
     if (!ret)
-        ret = tracker_enter(client->tracker, sync);
+        ret = tracker_enter(client->tracker, &sync, &uffd, &pagemap);
     if (ret)
         return ret;
-    track->tracker = client->tracker;
-    ret = begin_as_guest(client, track);
+    *track = (struct client_track){client->tracker, sync, client->sock, -1, 0};
+    if (sync)
+        ret = start_watch(track);
+    if (!ret)
+        ret = give(client, sync, uffd, pagemap);
     if (ret) {
-        if (track->tracker)
-            tracker_leave(track->tracker);
+        leave_tracker(track);
         return ret;
     }
     client->track = TAKE_POINTER(track);
@@ -236,20 +243,11 @@ int client_track_begin(struct umdev_client *client)
 
 void client_track_end(struct umdev_client *client)
 {
-    struct client_track *track = client->track;
-    const uint64_t one = 1;
-
-    if (!track)
+    if (!client->track)
         return;
+    leave_tracker(client->track);
+    free(client->track);
     client->track = NULL;
-    if (track->wake >= 0) {
-        (void)!write(track->wake, &one, sizeof(one));
-        pthread_join(track->thread, NULL);
-        close(track->wake);
-    } else {
-        tracker_leave(track->tracker);
-    }
-    free(track);
 }
 
 /* Whether the memory is watched. Registered again it stays as it is. */

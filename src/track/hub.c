@@ -10,6 +10,19 @@
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 
+/* Mappings come and go while devices write all the time: they must have their turn. */
+static int init_lock(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attr;
+    int ret;
+
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    ret = pthread_rwlock_init(lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+    return -ret;
+}
+
 int track_hub_new(struct track_hub **hub)
 {
     CLEANUP_FREE struct track_hub *made = calloc(1, sizeof(*made));
@@ -17,9 +30,9 @@ int track_hub_new(struct track_hub **hub)
 
     if (!made)
         return -ENOMEM;
-    ret = pthread_rwlock_init(&made->lock, NULL);
+    ret = init_lock(&made->lock);
     if (ret)
-        return -ret;
+        return ret;
     pthread_mutex_init(&made->joins, NULL);
     pthread_mutex_init(&made->writing, NULL);
     *hub = TAKE_POINTER(made);
@@ -283,11 +296,14 @@ static int space_find(struct track_hub *hub, bool sync, dev_t device, ino_t inod
     return ret;
 }
 
-static void space_put(struct track_space *space)
+void track_space_put(struct track_space *space)
 {
-    struct track_hub *hub = space->hub;
+    struct track_hub *hub;
     bool last;
 
+    if (!space)
+        return;
+    hub = space->hub;
     pthread_rwlock_wrlock(&hub->lock);
     last = --space->refs == 0;
     if (last)
@@ -359,13 +375,13 @@ int track_space_join(struct track *track, int uffd, int pagemap, bool sync)
     return 0;
 }
 
-void track_space_leave(struct track *track)
+struct track_space *track_space_leave(struct track *track)
 {
     struct track_space *space = track->space;
     struct track **link;
 
     if (!space)
-        return;
+        return NULL;
     pthread_mutex_lock(&space->lock);
     pthread_rwlock_wrlock(&space->hub->lock);
     /* Nobody listens to it any more: who waits, and will wait, goes on. */
@@ -378,5 +394,5 @@ void track_space_leave(struct track *track)
     track->space = NULL;
     pthread_rwlock_unlock(&space->hub->lock);
     pthread_mutex_unlock(&space->lock);
-    space_put(space);
+    return space;
 }

@@ -111,7 +111,11 @@ void track_sub_put(struct track_sub *sub);
  * fds; or known, and not of this kind. ENOMEM.
  */
 int track_space_join(struct track *track, int uffd, int pagemap, bool sync);
-/* The tracker has no space any more. Nothing happens where it had none. */
-void track_space_leave(struct track *track);
+/*
+ * The tracker has no space any more: the one that it had, or NULL, for track_space_put(), which
+ * waits for a callback under way, if it was the last: without `turn`, then.
+ */
+struct track_space *track_space_leave(struct track *track);
+void track_space_put(struct track_space *space);
 
 #endif

@@ -52,7 +52,7 @@ void track_begin(struct track *track)
     track_hub_begin(track->hub);
 }
 
-static void leave_space(struct track *track)
+static struct track_space *leave_space(struct track *track)
 {
     LOCK_FOR_SCOPE(&track->turn);
 
@@ -60,12 +60,12 @@ static void leave_space(struct track *track)
     pthread_mutex_lock(&track->lock);
     (void)track_update_protected(track);
     pthread_mutex_unlock(&track->lock);
-    track_space_leave(track);
+    return track_space_leave(track);
 }
 
 void track_end(struct track *track)
 {
-    leave_space(track);
+    track_space_put(leave_space(track));
     pthread_mutex_lock(&track->lock);
     while (track->calls)
         pthread_cond_wait(&track->calls_over, &track->lock);

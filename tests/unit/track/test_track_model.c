@@ -22,7 +22,7 @@
 #define PAGES   24u /* of memory */
 #define SLOTS   40u /* pages of IOVAs */
 #define DEVICES 3u
-#define STEPS   700000u
+#define STEPS   2000000u
 #define BASE    UINT64_C(0x100000)
 
 /* What one device should know. */
