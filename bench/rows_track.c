@@ -270,7 +270,7 @@ static int pair_start(struct row_run *run, size_t pages, size_t written, bool co
         ret = tracking_new(pages, false, &floor);
     if (floor)
         run->floor = (struct subject){collect ? collect_floor : arm_floor, tracking_free, floor};
-    if (ret || !collect)
+    if (ret || !collect || !floor)
         return ret;
     ours->written = floor->written = written;
     ret = track_uffd_protect(floor->uffd, bytes_of(floor), true);
@@ -283,11 +283,11 @@ static int pair_start(struct row_run *run, size_t pages, size_t written, bool co
         return pair_start(run, row_pages, row_written, collect);                                   \
     }                                                                                              \
     const struct row symbol##_row = {                                                              \
-        .name = row_name,                                                                          \
-        .what = row_what,                                                                          \
+        .name = (row_name),                                                                        \
+        .what = (row_what),                                                                        \
         .unit = "ns",                                                                              \
         .kind = ROW_NS,                                                                            \
-        .samples = row_samples,                                                                    \
+        .samples = (row_samples),                                                                  \
         .start = symbol##_start,                                                                   \
     }
 

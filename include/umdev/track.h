@@ -25,13 +25,13 @@ struct umdev_device;
  *
  * Writes are those of the client's processors, its guests' and its kernel's included, and those of
  * all devices of the daemon that share the memory: by copies and by windows and pins for writing,
- * which count as written when they begin and when they end, pins in each report between, too. Writes
- * by way of another mapping of the same file, in the client or in any other process, are seen only
- * where the content is compared. A page is 4096 bytes.
+ * which count as written when they begin and when they end, pins in each report between, too.
+ * Writes by way of another mapping of the same file, in the client or in any other process, are
+ * seen only where the content is compared. A page is 4096 bytes.
  *
- * How writes are found depends on the client (docs/page-tracking.md). Most exactly, with the help of
- * its userfaultfd; else by comparing what is in the page, which is slower, and does not see a write
- * that leaves the page as it was. The answers are the same.
+ * How writes are found depends on the client (docs/page-tracking.md). Most exactly, with the help
+ * of its userfaultfd; else by comparing what is in the page, which is slower, and does not see a
+ * write that leaves the page as it was. The answers are the same.
  */
 enum umdev_track_mode {
     UMDEV_TRACK_COLLECT = 0, /* umdev_track_collect() tells */
@@ -62,8 +62,9 @@ UMDEV_API int umdev_track_set_mode(struct umdev_device *dev, enum umdev_track_mo
 UMDEV_API int umdev_track_add(struct umdev_device *dev, umdev_iova_t iova, uint64_t size);
 /*
  * Take back one umdev_track_add() of each page. A write that was not reported yet is forgotten with
- * a page's last one. Errors as above, and ENOENT: a page is not tracked; nothing is done then. Pages
- * that a client takes away need not be removed (see UMDEV_TRACK_LOST), but may be, in dma_unmap().
+ * a page's last one. Errors as above, and ENOENT: a page is not tracked; nothing is done then.
+ * Pages that a client takes away need not be removed (see UMDEV_TRACK_LOST), but may be, in
+ * dma_unmap().
  */
 UMDEV_API int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t size);
 
@@ -85,10 +86,10 @@ struct umdev_track_range {
 };
 
 /*
- * What was written since the last call, or since it was added; from now on it is looked for anew, in
- * one step for each page, so that a write is in this report or in the next. A page with several
- * IOVAs is named under each; in no order, and a page may be named twice. *ranges: an array of umdev's,
- * which stays as it is until the next call. *count: 0 if nothing was written.
+ * What was written since the last call, or since it was added; from now on it is looked for anew,
+ * in one step for each page, so that a write is in this report or in the next. A page with several
+ * IOVAs is named under each; in no order, and a page may be named twice. *ranges: an array of
+ * umdev's, which stays as it is until the next call. *count: 0 if nothing was written.
  *
  * One thread at a time for a device. May block as umdev_track_add(). ENODEV: no client; all pages
  * have been forgotten. ENOMEM: nothing is lost, call again.

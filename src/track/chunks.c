@@ -58,7 +58,7 @@ static int insert_chunk(struct track *track, size_t at, uint64_t number)
     memmove(&track->numbers[at + 1], &track->numbers[at],
             (track->count - at) * sizeof(track->numbers[0]));
     memmove(&track->chunks[at + 1], &track->chunks[at],
-            (track->count - at) * sizeof(track->chunks[0]));
+            (track->count - at) * sizeof(struct track_chunk *));
     track->numbers[at] = number;
     track->chunks[at] = chunk;
     track->count++;

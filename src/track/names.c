@@ -13,8 +13,8 @@
 #define NAME_BY_IOVA(node) INTERVAL_OWNER(node, struct track_name, by_iova)
 
 #define FOR_EACH_OVERLAP(node, root, range)                                                        \
-    for (struct interval *node = interval_first(root, range); node;                                \
-         node = interval_next(root, node, range))
+    for (struct interval * (node) = interval_first((root), (range)); (node);                       \
+         (node) = interval_next((root), (node), (range)))
 
 /* ------------------------------------------------------------------ single names */
 
@@ -140,7 +140,7 @@ int track_ranges_add(struct track_ranges *ranges, uint64_t iova, uint64_t size, 
         last->size += size;
         return 0;
     }
-    if (ranges->count == ranges->capacity) {
+    if (!ranges->array || ranges->count == ranges->capacity) {
         size_t capacity = MAX(2 * ranges->capacity, 16u);
         struct umdev_track_range *array = reallocarray(ranges->array, capacity, sizeof(*array));
 
