@@ -95,6 +95,22 @@ struct row {
     ROW(dirty_clean_row) \
     ROW(dirty_percent_row) \
     ROW(dirty_mark_row) \
+    ROW(track_arm_1_row) \
+    ROW(track_arm_512_row) \
+    ROW(track_arm_262144_row) \
+    ROW(track_clean_1_row) \
+    ROW(track_all_1_row) \
+    ROW(track_clean_512_row) \
+    ROW(track_percent_512_row) \
+    ROW(track_all_512_row) \
+    ROW(track_clean_262144_row) \
+    ROW(track_percent_262144_row) \
+    ROW(track_all_262144_row) \
+    ROW(track_write_collect_row) \
+    ROW(track_write_notify_row) \
+    ROW(track_device_write_row) \
+    ROW(track_bytes_dense_row) \
+    ROW(track_bytes_sparse_row) \
     ROW(fault_minor_row) \
     ROW(fault_first_touch_row) \
     ROW(fault_first_touch_16_row) \

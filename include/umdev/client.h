@@ -22,6 +22,7 @@ extern "C" {
 #endif
 
 struct umdev_client;
+struct umdev_tracker;
 
 struct umdev_connect_options {
     size_t struct_size; /* sizeof(struct umdev_connect_options) */
@@ -44,6 +45,9 @@ struct umdev_connect_options {
      */
     void (*lost)(void *opaque, int cause);
     void *lost_opaque;
+
+    /* Write tracking, see umdev_tracker_new(); NULL: none. */
+    struct umdev_tracker *tracker;
 };
 
 /*
@@ -300,6 +304,15 @@ UMDEV_API int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t
 UMDEV_API int umdev_client_dma_map_memory(struct umdev_client *client, void *ptr, umdev_iova_t iova,
                                           uint64_t size, unsigned prot);
 /*
+ * The same two, of memory that this process has at `ptr`: where it writes it, and its guest. A
+ * file's part that is mapped there with MAP_SHARED, or with fd −1 memory without a file. With a
+ * tracker the device can learn of writes to it without comparing it. Without one, or where the
+ * memory can't be tracked so, it is umdev_client_dma_map() or umdev_client_dma_map_memory() (which
+ * is this function with fd −1).
+ */
+UMDEV_API int umdev_client_dma_map_at(struct umdev_client *client, int fd, uint64_t fd_offset,
+                                      umdev_iova_t iova, uint64_t size, unsigned prot, void *ptr);
+/*
  * Take back every mapping inside [iova, iova + size). EINVAL: the range cuts a mapping in two.
  * When it returns, the device reaches that memory no more.
  */
@@ -313,6 +326,42 @@ UMDEV_API int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t i
  */
 UMDEV_API int umdev_client_dma_protect(struct umdev_client *client, umdev_iova_t iova,
                                        uint64_t size, unsigned prot);
+
+/*
+ * Write tracking: devices may want to know which pages of their client's memory were written, by
+ * anybody. Without help they compare; a tracker helps them with this process's userfaultfd(2).
+ *
+ * A tracker is for all clients of this process that connect to devices of one daemon: with one, a
+ * page that several devices see is one page to it. Name it in umdev_connect_options, and map memory
+ * by umdev_client_dma_map_at(). Memory is registered with the userfaultfd when it is mapped, and
+ * stays so when it is unmapped, since a page whose IOVA moves is still the same page. It can't be
+ * registered by the program with another userfaultfd for writes.
+ *
+ * What it costs: a write to a tracked page takes a fault the first time after it was reported.
+ * Where a device wants to know before the write happens, writers wait for the daemon then. Should
+ * that die, or the connection end, they go on: by a thread of the library, for each such client.
+ *
+ * `flags`: UMDEV_TRACKER_NOTIFY if devices that want to know before may come; else the first
+ * client's device decides, and others that want more than it does are told that it is not to be
+ * had. A process that may not use userfaultfd(2), or a kernel that lacks something (6.7 has all),
+ * is no error: devices compare, and one log line at connect says so. ENOMEM; EINVAL: unknown flags.
+ *
+ * It must not be used in a child after fork(), and a child that keeps its fds open without exec()
+ * keeps writers waiting after the end.
+ */
+enum {
+    UMDEV_TRACKER_NOTIFY = 1 << 0,
+};
+UMDEV_API int umdev_tracker_new(unsigned flags, struct umdev_tracker **tracker);
+/* All its clients are closed. NULL is ignored. */
+UMDEV_API void umdev_tracker_free(struct umdev_tracker *tracker);
+/* How writes are found in memory that umdev_client_dma_map_at() has mapped. */
+enum umdev_track_help {
+    UMDEV_TRACK_HELP_NONE = 0, /* compared */
+    UMDEV_TRACK_HELP_ASYNC,
+    UMDEV_TRACK_HELP_SYNC, /* writers wait */
+};
+UMDEV_API enum umdev_track_help umdev_client_track_help(const struct umdev_client *client);
 
 /*
  * DMA logging: which pages of this process's memory the device has written. A log belongs to the

@@ -25,6 +25,7 @@
 #define UMDEV_DRIVER_H
 
 #include <umdev/dma.h>
+#include <umdev/track.h>
 #include <umdev/types.h>
 
 #ifdef __cplusplus
@@ -409,6 +410,21 @@ struct umdev_driver {
      */
     int (*map_request)(struct umdev_device *dev, unsigned region, uint64_t offset, unsigned access,
                        struct umdev_map *map);
+
+    /*
+     * In UMDEV_TRACK_NOTIFY mode: a tracked page is about to be written by the client, for the
+     * first time since it was added or reported. The writer waits until this returns, so that what
+     * is read here is what was there before; later writes are not told until umdev_track_collect()
+     * has reported the page, which it does after this one in any case, or that of another device
+     * that tracks it. All IOVAs of the page are named, in one call or several. Writes by devices
+     * are not announced, only reported.
+     *
+     * From a thread of its own, serialised as other callbacks. It must be quick (a virtual
+     * processor stands still), and must not wait for the client in any way: not for the thread that
+     * writes, nor for another callback. umdev_track_add(), _remove() and _collect() may be called,
+     * for these and other pages.
+     */
+    void (*page_written)(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last);
 };
 
 /*

@@ -158,6 +158,15 @@ struct umdev_host_stats {
     uint64_t refusal_region, refusal_offset;
     uint64_t refusal_access; /* UMDEV_READ, UMDEV_WRITE, UMDEV_RW */
     uint64_t refusal_age_ms; /* so long ago */
+    /* Write tracking: pages that are tracked now, those of them whose content is compared … */
+    uint64_t tracked_pages, compared_pages;
+    uint64_t track_notify; /* … 1: the device is told before a write (UMDEV_TRACK_NOTIFY) … */
+    uint64_t track_method; /* … and enum umdev_host_track_method, for memory that can be so */
+};
+enum umdev_host_track_method {
+    UMDEV_HOST_TRACK_COMPARE = 0,
+    UMDEV_HOST_TRACK_UFFD_ASYNC,
+    UMDEV_HOST_TRACK_UFFD_SYNC,
 };
 /* ENODEV: no such device. EINVAL: struct_size is missing. */
 UMDEV_API int umdev_host_get_stats(struct umdev_host *host, const char *uuid,

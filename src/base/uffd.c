@@ -25,6 +25,13 @@ struct uffdio_poison {
 #define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
 #endif
 
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+
 #define DEVICE "/dev/userfaultfd"
 #define LINK   "anon_inode:[userfaultfd]"
 
@@ -69,6 +76,27 @@ int uffd_open(int *result, bool *can_poison)
     if (ret)
         return ret == -EINVAL ? -EOPNOTSUPP : ret;
     *can_poison = offered & UFFD_FEATURE_POISON;
+    *result = take_fd(&fd);
+    return 0;
+}
+
+/* Protection also of what is not there yet. */
+#define NEEDED_TO_TRACK                                                                            \
+    (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED)
+
+int uffd_open_tracking(bool sync, int *result)
+{
+    CLEANUP_FD int fd = open_any(0);
+    __u64 offered = 0;
+    int ret;
+
+    if (fd < 0)
+        return fd;
+    ret = handshake(fd, NEEDED_TO_TRACK | (sync ? 0 : UFFD_FEATURE_WP_ASYNC), &offered);
+    if (ret)
+        return ret == -EINVAL ? -EOPNOTSUPP : ret;
+    if (sync && fcntl(fd, F_SETFL, O_NONBLOCK))
+        return -errno;
     *result = take_fd(&fd);
     return 0;
 }

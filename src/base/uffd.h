@@ -21,6 +21,12 @@
  */
 int uffd_open(int *fd, bool *can_poison);
 
+/*
+ * Another, for write tracking: `sync`: writers wait till somebody ends the protection, and reads do
+ * not wait; else protection ends by itself, for the pagemap to tell. Errors as above.
+ */
+int uffd_open_tracking(bool sync, int *fd);
+
 /* Report touches of pages that are not there (private memory), from now on. */
 int uffd_register_missing(int fd, void *addr, size_t len);
 /* Report writes to what uffd_write_protect() protects, from now on (any memory). */

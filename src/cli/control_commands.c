@@ -106,6 +106,10 @@ static json_t *stats_json(const struct umdev_host_stats *stats)
         {"faults", stats->faults},
         {"refused", stats->refused},
         {"revoked_pages", stats->revoked},
+        {"tracked_pages", stats->tracked_pages},
+        {"compared_pages", stats->compared_pages},
+        {"track_notify", stats->track_notify},
+        {"track_method", stats->track_method},
     };
     json_t *json = json_object();
 

@@ -96,6 +96,19 @@ static void print_faults(const json_t *stats, const json_t *refusal)
     putchar('\n');
 }
 
+static void print_tracking(const json_t *stats)
+{
+    static const char *const methods[] = {"compare", "uffd-async", "uffd-sync"};
+    json_int_t pages = count_of(stats, "tracked_pages");
+    json_int_t method = count_of(stats, "track_method");
+
+    if (pages == 0 || method < 0 || (size_t)method >= sizeof(methods) / sizeof(methods[0]))
+        return;
+    printf("  tracked     %lld pages for writes, by %s, to %s; %lld of them compared\n", pages,
+           methods[method], count_of(stats, "track_notify") ? "notify" : "collect",
+           count_of(stats, "compared_pages"));
+}
+
 static void print_device(const json_t *device)
 {
     const json_t *stats = json_object_get(device, "stats");
@@ -117,6 +130,7 @@ static void print_device(const json_t *device)
            count_of(stats, "dma_bytes_read"), count_of(stats, "dma_bytes_written"));
     if (count_of(stats, "dma_pinned_bytes"))
         printf("  pinned      %lld bytes\n", count_of(stats, "dma_pinned_bytes"));
+    print_tracking(stats);
     if (count_of(stats, "failed"))
         printf("  failed      the device is in its error state until it is reset\n");
     print_faults(stats, json_object_get(device, "last_refusal"));

@@ -45,6 +45,7 @@ struct client_io_fds;
 struct client_mapping;
 struct client_fault;
 struct client_irq;
+struct client_track;
 
 struct umdev_client {
     int sock;
@@ -78,6 +79,8 @@ struct umdev_client {
     /* Fault-mapped regions. What comes of options never changes. */
     bool offer_fault, fault_negotiated;
     bool protect_negotiated;
+    struct client_track *track;    /* NULL: it has no tracker, or the server takes none */
+    struct umdev_tracker *tracker; /* as in the options */
     int fault_timeout_ms;
     size_t max_fault_maps;
     void (*lost)(void *opaque, int cause);
@@ -140,6 +143,19 @@ int client_wait(const struct umdev_client *client, short events, uint64_t deadli
  * fault in its memory. −EAGAIN.
  */
 int client_thread_start(pthread_t *thread, void *(*run)(void *argument), void *argument);
+/* device.c: umdev_client_dma_map(), of memory that is at `ptr`; NULL: not said. */
+int client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset, umdev_iova_t iova,
+                   uint64_t size, unsigned prot, void *ptr);
+
+/*
+ * track.c. Give the tracker's address space to the server: best effort, but for a connection that
+ * is over. Mapping with an HVA, where that was done and the memory can be tracked: 1; 0 or −errno:
+ * mapped, or not, as ever.
+ */
+int client_track_begin(struct umdev_client *client);
+int client_track_map(struct umdev_client *client, struct client_call *call,
+                     const struct wire_dma_map *map, void *hva);
+void client_track_end(struct umdev_client *client);
 
 /* The ends of what the other files keep, for umdev_client_close(). */
 void client_mappings_free(struct umdev_client *client);

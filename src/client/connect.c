@@ -65,6 +65,7 @@ static void set_fault_options(struct umdev_client *client,
     client->lost = options->lost;
     client->lost_opaque = options->lost_opaque;
     client->offer_fault = !options->no_fault;
+    client->tracker = options->tracker;
 }
 
 /* A client without a connection. Takes the socket over only when it succeeds. */
@@ -123,6 +124,7 @@ void umdev_client_close(struct umdev_client *client)
     if (!client)
         return;
     forked = client_fault_forked(client);
+    client_track_end(client);
     client_fault_close(client);
     client_memory_fini(client);
     client_mappings_free(client);
@@ -192,6 +194,10 @@ static int negotiate(struct umdev_client *client)
         proposal.offered |= WIRE_CAPABILITY_UMDEV_FAULT;
         proposal.umdev_fault = WIRE_UMDEV_FAULT_VERSION;
     }
+    if (client->tracker) {
+        proposal.offered |= WIRE_CAPABILITY_UMDEV_TRACK;
+        proposal.umdev_track = WIRE_UMDEV_TRACK_VERSION;
+    }
     ret = wire_version_format(&proposal, request, sizeof(request));
     if (ret < 0)
         return ret;
@@ -206,6 +212,8 @@ static int negotiate(struct umdev_client *client)
     client->protect_negotiated = answer.umdev_protect == WIRE_UMDEV_PROTECT_VERSION;
     client->fault_negotiated = (proposal.offered & WIRE_CAPABILITY_UMDEV_FAULT) &&
                                answer.umdev_fault == WIRE_UMDEV_FAULT_VERSION;
+    if (client->tracker && answer.umdev_track == WIRE_UMDEV_TRACK_VERSION)
+        return client_track_begin(client);
     return 0;
 }
 

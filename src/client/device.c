@@ -4,6 +4,8 @@
  */
 #include "client/client.h"
 
+#include "base/range.h"
+
 #include <errno.h>
 
 int umdev_client_get_info(struct umdev_client *client, struct umdev_device_info *info)
@@ -35,8 +37,9 @@ int umdev_client_reset(struct umdev_client *client)
     return client_call(client, &call);
 }
 
-int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset, umdev_iova_t iova,
-                         uint64_t size, unsigned prot)
+/* `ptr` NULL: nobody said where it is. */
+int client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset, umdev_iova_t iova,
+                   uint64_t size, unsigned prot, void *ptr)
 {
     struct wire_dma_map request = {
         .argsz = sizeof(request),
@@ -52,15 +55,31 @@ int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset
         .fds = &fd,
         .nfds = fd >= 0,
     };
-    int ret = client_call(client, &call);
+    int ret = client_track_map(client, &call, &request, ptr);
 
-    if (ret || fd >= 0)
-        return ret;
+    if (ret == 0)
+        ret = client_call(client, &call);
+    if (ret < 0 || fd >= 0)
+        return MIN(ret, 0);
     /* The device may ask for such memory while the caller does something else. */
     ret = client_memory_serve(client);
     if (ret)
         umdev_client_dma_unmap(client, iova, size);
     return ret;
+}
+
+int umdev_client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset, umdev_iova_t iova,
+                         uint64_t size, unsigned prot)
+{
+    return client_dma_map(client, fd, fd_offset, iova, size, prot, NULL);
+}
+
+int umdev_client_dma_map_at(struct umdev_client *client, int fd, uint64_t fd_offset,
+                            umdev_iova_t iova, uint64_t size, unsigned prot, void *ptr)
+{
+    if (fd < 0)
+        return umdev_client_dma_map_memory(client, ptr, iova, size, prot);
+    return client_dma_map(client, fd, fd_offset, iova, size, prot, ptr);
 }
 
 int umdev_client_dma_protect(struct umdev_client *client, umdev_iova_t iova, uint64_t size,

@@ -312,7 +312,7 @@ int umdev_client_dma_map_memory(struct umdev_client *client, void *ptr, umdev_io
     ret = add(&client->memory, &map);
     if (ret)
         return ret;
-    ret = umdev_client_dma_map(client, -1, 0, iova, size, prot);
+    ret = client_dma_map(client, -1, 0, iova, size, prot, ptr);
     if (ret)
         client_memory_remove(client, iova, size);
     return ret;

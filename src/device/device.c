@@ -8,8 +8,10 @@
 
 static void device_destroy(struct umdev_device *dev)
 {
+    device_track_end(dev);
     if (dev->iommu)
         iommu_free(dev->iommu);
+    device_free_track(dev);
     if (dev->config)
         pci_config_free(dev->config);
     msix_table_free(dev->msix_table);
@@ -94,6 +96,7 @@ static int device_prepare(struct umdev_device *dev, const struct device_setup *s
     if (ret == 0) {
         iommu_on_wait(dev->iommu, device_unmap_waits, dev);
         device_set_pinning(dev, setup);
+        ret = device_make_track(dev, setup);
     }
     if (ret < 0)
         return error_set(error, -ret, "can't make the device: %s", log_errno(-ret));
@@ -212,6 +215,7 @@ int device_open(struct umdev_device *dev, struct device_client *client)
     if (ret < 0) {
         device_dma_abort(dev, -ENODEV);
         atomic_store(&dev->has_client, false);
+        device_track_end(dev);
         atomic_store(&dev->session_thread, 0);
         device_set_state(dev, DEVICE_CLOSED);
         return ret;
@@ -238,6 +242,7 @@ void device_close(struct umdev_device *dev)
     irqs_clear(dev->irqs);
     device_dma_unmap_all(dev, &unmapped);
     atomic_store(&dev->has_client, false);
+    device_track_end(dev);
     driver_close(dev);
     iommu_pins_end(dev->iommu);
     dirty_log_stop(device_dirty_log(dev));
@@ -367,4 +372,5 @@ void device_get_stats(struct umdev_device *dev, struct device_stats *stats)
     stats->errors = counter(&counters->errors);
     stats->failed = atomic_load_explicit(&dev->failed, memory_order_relaxed);
     iommu_get_stats(dev->iommu, &stats->dma);
+    track_get_stats(dev->track, &stats->track);
 }

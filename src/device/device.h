@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "device/irq.h"
 #include "iommu/iommu.h"
+#include "track/track.h"
 
 #include <umdev/driver.h>
 
@@ -38,6 +39,7 @@ struct device_setup {
     struct iommu_domain *domain;           /* NULL: identity */
     const struct umdev_domain *domain_ops; /* its callbacks; NULL without a domain */
     struct mem_list *parent_mems;          /* objects that the parent's devices share; NULL: none */
+    struct track_hub *track_hub;           /* of all devices; NULL: it is alone */
 };
 
 /* The client's representative, for as long as the device is open. */
@@ -213,6 +215,17 @@ int device_dma_unmap_dirty(struct umdev_device *dev, umdev_iova_t iova, uint64_t
 int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped);
 
 /*
+ * Write tracking (track/track.h), for the client. Whether the device wants writes to wait for it;
+ * the fds of the client's address space, which the device takes over if 0 is returned: EEXIST, and
+ * errors as track_space_join(); memory of which the client says where it has it: iommu_map_at(),
+ * and EINVAL without such fds. track.c.
+ */
+bool device_track_wants_notice(struct umdev_device *dev);
+int device_track_give(struct umdev_device *dev, int uffd, int pagemap, bool sync);
+int device_dma_map_at(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, int fd,
+                      uint64_t offset, unsigned prot, uint64_t hva);
+
+/*
  * Client memory without a file is reached by messages. The client's representative fetches them
  * here, sends them between other messages, and comes back with each answer; all in the thread that
  * opened the device. dma_queue.h has the model.
@@ -283,6 +296,7 @@ struct device_stats {
     uint64_t messages, errors; /* requests answered, those with an error */
     bool failed;               /* in the error state */
     struct iommu_stats dma;
+    struct track_stats track;
 };
 /* One more request of the client answered; `failed`: with an error. The session's thread. */
 void device_count_request(struct umdev_device *dev, bool failed);

@@ -96,6 +96,8 @@ struct umdev_device {
     struct irqs *irqs;
     struct pci_config *config;
     struct iommu *iommu;
+    struct track_hub *own_hub; /* NULL: it has the others' */
+    struct track *track;
     const struct umdev_domain *domain_ops; /* the parent's callbacks; NULL: none */
     atomic_bool failed;                    /* the error state, until a reset */
     struct dma_queue dma;
@@ -150,6 +152,11 @@ int device_reset_locked(struct umdev_device *dev, bool reset_config);
 void device_set_pinning(struct umdev_device *dev, const struct device_setup *setup);
 /* After memory was unmapped: if the driver left pins in it, the device has failed. */
 void device_check_torn(struct umdev_device *dev);
+
+/* track.c; −ENOMEM. Their ends: when the client has gone; and of all. */
+int device_make_track(struct umdev_device *dev, const struct device_setup *setup);
+void device_track_end(struct umdev_device *dev);
+void device_free_track(struct umdev_device *dev);
 
 /* dma.c: ENODEV: the device may not reach client memory now. EIO: it has failed. */
 int device_dma_check(const struct umdev_device *dev);

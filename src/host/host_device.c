@@ -279,6 +279,10 @@ int umdev_host_get_stats(struct umdev_host *host, const char *uuid, struct umdev
         .errors = now.errors,
         .dma_pinned_bytes = now.dma.pinned_bytes,
         .failed = now.failed,
+        .tracked_pages = now.track.pages,
+        .compared_pages = now.track.compared,
+        .track_notify = now.track.mode == UMDEV_TRACK_NOTIFY,
+        .track_method = now.track.method,
     };
     fill_fault_stats(mdev_umdev(entry), &all);
     mdev_put(entry);

@@ -131,12 +131,15 @@ int iommu_write(struct iommu *iommu, umdev_iova_t iova, const void *buf, size_t 
         const struct iommu_loss *loss = section.root->loss;
 
         if (range.last <= entry->last) {
-            iommu_slot_hold(section.slot, iommu_entry_mapping(entry), 0);
+            struct iommu_mapping *mapping = iommu_entry_mapping(entry);
+
+            iommu_slot_hold(section.slot, mapping, 0);
             store(iommu_entry_at(entry, range.first), buf, len);
+            iommu_note_mapping(iommu, mapping, range);
         } else {
             iommu_copy_in(cursor_make(&section, range.first), buf, len);
+            iommu_note_write(iommu, section.root, range);
         }
-        iommu_note_write(iommu, range);
         ret = iommu_loss_check(loss);
     }
     if (!ret)

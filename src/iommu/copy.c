@@ -201,7 +201,7 @@ int iommu_copy(struct iommu *iommu, umdev_iova_t dst, umdev_iova_t src, size_t l
         return ret;
     ret = copy_checked(&section, to, from, len);
     if (!ret) {
-        iommu_note_write(iommu, to);
+        iommu_note_write(iommu, section.root, to);
         ret = iommu_loss_check(section.root->loss);
     }
     if (!ret)

@@ -80,6 +80,7 @@ void iommu_free(struct iommu *iommu)
     iommu_unmap_all(iommu, 0);
     iommu_pins_end(iommu);
     dirty_log_stop(&iommu->dirty);
+    iommu_track_leave(iommu);
     iommu_put(iommu);
 }
 
@@ -112,7 +113,10 @@ static int iommu_map_file(struct iommu *iommu, struct range range, int fd, uint6
     if (ret)
         return ret;
     ret = iommu_mapping_new_file(range, view, offset, mapping);
-    return ret ? error_set(error, -ret, "no memory") : 0;
+    if (ret)
+        return error_set(error, -ret, "no memory");
+    (*mapping)->has_large_pages = file.page_size != PAGE_SIZE_4K;
+    return 0;
 }
 
 /* All that comes before the mapping can be put into the table, but for errors of the table itself.
@@ -134,7 +138,7 @@ static int iommu_map_range(struct iommu *iommu, struct range range, int fd, uint
 }
 
 static int iommu_map_checked(struct iommu *iommu, struct range range, int fd, uint64_t offset,
-                             unsigned prot, struct umdev_error *error)
+                             unsigned prot, uint64_t hva, struct umdev_error *error)
 {
     LOCK_FOR_SCOPE(&iommu->changes);
     struct iommu_mapping *mapping = NULL;
@@ -143,6 +147,8 @@ static int iommu_map_checked(struct iommu *iommu, struct range range, int fd, ui
 
     if (ret)
         return ret;
+    if (!mapping->has_large_pages)
+        mapping->hva = hva;
     entry.bytes = mapping->bytes;
     entry.tagged = (uintptr_t)mapping | prot;
     ret = iommu_pins_begin(&iommu->pins, mapping, prot, error);
@@ -150,14 +156,19 @@ static int iommu_map_checked(struct iommu *iommu, struct range range, int fd, ui
         iommu_mapping_free(mapping);
         return ret;
     }
-    ret = iommu_table_insert(&iommu->table, &entry, iommu->loss);
+    ret = iommu_track_map(iommu, mapping);
+    if (ret)
+        error_set(error, -ret, ret == -EINVAL ? "the HVA is other memory's" : "no memory");
+    if (!ret && iommu_table_insert(&iommu->table, &entry, iommu->loss)) {
+        iommu_track_unmap(iommu, range);
+        ret = error_set(error, ENOMEM, "no memory");
+    }
     if (ret) {
         mapping->next = NULL;
         iommu_pins_cut(iommu, mapping);
         iommu_mapping_free(mapping);
-        return error_set(error, -ret, "no memory");
     }
-    return 0;
+    return ret;
 }
 
 /* A range as a client writes it; *range is set in any case. */
@@ -194,12 +205,32 @@ static int iommu_map_args_check(umdev_iova_t iova, uint64_t size, int fd, uint64
 int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
               unsigned prot)
 {
+    return iommu_map_at(iommu, iova, size, fd, offset, prot, IOMMU_NO_HVA);
+}
+
+static int iommu_hva_check(uint64_t hva, struct range iova, struct umdev_error *error)
+{
+    struct range range;
+
+    if (hva == IOMMU_NO_HVA)
+        return 0;
+    if (!is_aligned(hva, PAGE_SIZE_4K) || hva >> 63 ||
+        ADD_OVERFLOW(hva, range_size_minus_1(iova), &range.last) || range.last >> 63)
+        return error_set(error, EINVAL, "the HVA must be whole pages below 2^63");
+    return 0;
+}
+
+int iommu_map_at(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
+                 unsigned prot, uint64_t hva)
+{
     struct umdev_error error = {0};
     struct range range = {0};
     int ret = iommu_map_args_check(iova, size, fd, offset, prot, &range, &error);
 
     if (!ret)
-        ret = iommu_map_checked(iommu, range, fd, offset, prot, &error);
+        ret = iommu_hva_check(hva, range, &error);
+    if (!ret)
+        ret = iommu_map_checked(iommu, range, fd, offset, prot, hva, &error);
     if (ret) {
         bool often = atomic_fetch_add(&iommu->complaints, 1) >= MAX_COMPLAINTS;
 
@@ -273,6 +304,7 @@ static void iommu_take(struct iommu *iommu, const struct iommu_place *begin, siz
 
         mapping->leaving = true;
         atomic_store_explicit(&mapping->drain, drain, memory_order_relaxed);
+        iommu_track_unmap(iommu, mapping->range);
         *link = mapping;
         link = &mapping->next;
     }

@@ -23,6 +23,8 @@
 
 struct iommu;
 struct dirty_log;
+struct track;
+struct track_hub;
 
 /* Entry limit as the kernel's dma_entry_limit. */
 #define IOMMU_MAX_MAPPINGS 65535u
@@ -52,6 +54,11 @@ void iommu_free(struct iommu *iommu);
  */
 int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
               unsigned prot);
+
+/* The same, of memory that the client has at `hva`: whole pages, all below 2^63. EINVAL also: an
+ * HVA where other memory is. */
+int iommu_map_at(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
+                 unsigned prot, uint64_t hva);
 
 /*
  * Check that unmapping [iova, iova+size) is allowed: EINVAL for size 0, misalignment, wrap, or a
@@ -151,6 +158,18 @@ void iommu_pins_end(struct iommu *iommu);
  * the client has left.
  */
 struct dirty_log *iommu_dirty_log(struct iommu *iommu);
+
+/*
+ * Write tracking (track/track.h). What devices write is noted with the hub, of which there is one
+ * in a daemon. iommu_set_track(): once, before the first mapping. iommu_track_begin(): the tracker
+ * knows all mappings from its return on, until track_end(); −ENOMEM. iommu_track_end(): they are
+ * all gone.
+ */
+void iommu_set_track(struct iommu *iommu, struct track_hub *hub, struct track *track);
+int iommu_track_begin(struct iommu *iommu);
+void iommu_track_end(struct iommu *iommu);
+/* 4096 bytes, whatever their protection. EFAULT; EOPNOTSUPP: they have no file. ENOMEM. */
+int iommu_peek_page(struct iommu *iommu, uint64_t iova, void *page);
 
 /* Whether a client file was found truncated since the last unmap_all, by a copy or in a window. */
 bool iommu_lost(const struct iommu *iommu);

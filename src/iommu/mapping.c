@@ -10,7 +10,7 @@ int iommu_mapping_new(struct range range, struct iommu_mapping **mapping)
 
     if (!made)
         return -ENOMEM;
-    *made = (struct iommu_mapping){.range = range, .refs = 1};
+    *made = (struct iommu_mapping){.range = range, .hva = IOMMU_NO_HVA, .refs = 1};
     *mapping = made;
     return 0;
 }

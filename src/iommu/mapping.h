@@ -14,10 +14,14 @@
 #include "iommu/pin_state.h"
 #include "iommu/view.h"
 
+#define IOMMU_NO_HVA UINT64_MAX
+
 struct iommu_mapping {
     struct range range;
     uint8_t *bytes;          /* of range.first; NULL: memory without a file */
     struct iommu_view *view; /* that those lie in */
+    uint64_t hva;            /* where the client has it; IOMMU_NO_HVA: it did not say */
+    bool has_large_pages;    /* of its file: they are written as a whole */
     atomic_uint refs;
     /* iommu_unmap_begin() was called: to be gone soon. For pinning, which then refuses. */
     atomic_bool leaving;

@@ -251,7 +251,8 @@ static void note_written(struct iommu *iommu, const struct piece *piece,
         uint64_t page = first + i * PAGE_SIZE_4K;
 
         if (written[i / 64] >> (i % 64) & 1)
-            iommu_note_write(iommu, (struct range){page, page + PAGE_SIZE_4K - 1});
+            iommu_note_mapping(iommu, piece->mapping,
+                               (struct range){page, page + PAGE_SIZE_4K - 1});
     }
 }
 
@@ -399,7 +400,7 @@ int iommu_pin(struct iommu *iommu, umdev_iova_t iova, size_t count, unsigned pro
     pins->asked |= !ret;
     pthread_mutex_unlock(&pins->lock);
     if (!ret && call.write)
-        iommu_note_write(iommu, call.range);
+        iommu_note_write(iommu, walk.section.root, call.range);
     iommu_section_end(iommu, &walk.section);
     finish_freed(pins, &freed);
     return ret;
@@ -457,7 +458,8 @@ static void note_pages(struct iommu *iommu, const struct iommu_entry *entry, uin
     uint64_t first = entry->first + page * PAGE_SIZE_4K;
     uint64_t last = first + (count * PAGE_SIZE_4K - 1);
 
-    iommu_note_write(iommu, (struct range){MAX(first, range.first), MIN(last, range.last)});
+    iommu_note_mapping(iommu, iommu_entry_mapping(entry),
+                       (struct range){MAX(first, range.first), MIN(last, range.last)});
 }
 
 /* With the lock held, of an entry that overlaps the range. */

@@ -347,14 +347,15 @@ static void note_written(struct iommu *iommu, const struct iommu_mapping *mappin
     struct pin_run run = {0};
 
     if (all)
-        iommu_note_write(iommu, mapping->range);
+        iommu_note_mapping(iommu, mapping, mapping->range);
     if (all || !mapping->pin.held)
         return;
     while (pin_table_next(mapping->pin.table, run.first + run.count, &run)) {
         uint64_t first = mapping->range.first + run.first * PAGE_SIZE_4K;
 
         if (run.write)
-            iommu_note_write(iommu, (struct range){first, first + (run.count * PAGE_SIZE_4K - 1)});
+            iommu_note_mapping(iommu, mapping,
+                               (struct range){first, first + (run.count * PAGE_SIZE_4K - 1)});
     }
 }
 

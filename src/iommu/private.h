@@ -23,6 +23,7 @@
 #include "iommu/pin.h"
 #include "iommu/readers.h"
 #include "iommu/table.h"
+#include "track/hub.h"
 
 #include <pthread.h>
 
@@ -46,6 +47,11 @@ struct iommu {
     void (*waiting)(void *opaque); /* NULL: nobody wants to know */
     void *waiting_opaque;
     struct dirty_log dirty;
+
+    struct track_hub *_Atomic hub; /* NULL: nobody tracks */
+    struct track *track;           /* NULL: the device doesn't */
+    atomic_bool tracks;            /* it knows the mappings; changed under `changes` */
+    struct track_writer writer;
 };
 
 void iommu_put(struct iommu *iommu);
@@ -71,13 +77,44 @@ int iommu_drain(struct iommu_drain *drain, int timeout_ms);
  */
 void iommu_drain_copies(struct iommu_drain *drain);
 
+/* The rest of iommu_note_write() and iommu_note_mapping(). */
+void iommu_track_note(struct iommu *iommu, const struct iommu_directory *root, struct range range);
+void iommu_track_note_mapping(struct iommu *iommu, const struct iommu_mapping *mapping,
+                              struct range range);
+
+static inline bool iommu_is_listened_to(const struct iommu *iommu)
+{
+    const struct track_hub *hub = atomic_load_explicit(&iommu->hub, memory_order_relaxed);
+
+    return hub && track_hub_listens(hub);
+}
+
 /*
  * Called for every write by the device to client memory: a copy, when it is done, and a window for
- * writing, when it is released. The slot is still taken.
+ * writing, when it is released. The slot is still taken, and the table with the root in place.
  */
-static inline void iommu_note_write(struct iommu *iommu, struct range range)
+static inline void iommu_note_write(struct iommu *iommu, const struct iommu_directory *root,
+                                    struct range range)
 {
     dirty_log_mark(&iommu->dirty, range);
+    if (iommu_is_listened_to(iommu))
+        iommu_track_note(iommu, root, range);
 }
+
+/* The same for who has no more than the one mapping in which all of the range lies. */
+static inline void iommu_note_mapping(struct iommu *iommu, const struct iommu_mapping *mapping,
+                                      struct range range)
+{
+    dirty_log_mark(&iommu->dirty, range);
+    if (iommu_is_listened_to(iommu))
+        iommu_track_note_mapping(iommu, mapping, range);
+}
+
+/* track.c; with `changes`: the tracker is told of a mapping, if it wants to know. −errno as
+ * track_map(). */
+/* The hub is not there for long; late windows are nobody's to know. */
+void iommu_track_leave(struct iommu *iommu);
+int iommu_track_map(struct iommu *iommu, const struct iommu_mapping *mapping);
+void iommu_track_unmap(struct iommu *iommu, struct range range);
 
 #endif

@@ -16,6 +16,14 @@
 #define SPINS  200
 #define YIELDS 20
 
+/* The mapping that a window lies in, which it keeps. */
+static const struct iommu_mapping *window_mapping(const struct iommu_slot *slot)
+{
+    uintptr_t holds = atomic_load_explicit(&slot->holds, memory_order_relaxed);
+
+    return (const struct iommu_mapping *)(holds & ~IOMMU_HOLDS_WINDOW);
+}
+
 int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned prot, void **ptr,
                   size_t *got, void **hold)
 {
@@ -47,7 +55,7 @@ int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned p
     section.slot->window = range;
     section.slot->window_writes = prot & UMDEV_WRITE;
     if (prot & UMDEV_WRITE)
-        iommu_note_write(iommu, range);
+        iommu_note_mapping(iommu, window_mapping(section.slot), range);
     iommu_slot_count(section.slot, prot & UMDEV_READ ? *got : 0, prot & UMDEV_WRITE ? *got : 0);
     return 0;
 }
@@ -59,7 +67,7 @@ void iommu_release(struct iommu *iommu, void *hold)
     if (!slot)
         return;
     if (slot->window_writes)
-        iommu_note_write(iommu, slot->window);
+        iommu_note_mapping(iommu, window_mapping(slot), slot->window);
     iommu_slot_release(iommu, slot);
 }
 

@@ -168,6 +168,7 @@ static int make_device(const struct create *create)
         .domain = entry->parent->domain,
         .domain_ops = &entry->parent->domain_ops,
         .parent_mems = &entry->parent->mems,
+        .track_hub = create->registry->track_hub,
     };
     struct umdev_error why = {""};
     int ret = device_new(&setup, &entry->dev, &why);

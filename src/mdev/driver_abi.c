@@ -14,7 +14,7 @@
 #define MEMBER_END(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 #define NO_PADDING(type, last)                                                                     \
     _Static_assert(sizeof(type) == MEMBER_END(type, last), #type " ends in padding")
-NO_PADDING(struct umdev_driver, map_request);
+NO_PADDING(struct umdev_driver, page_written);
 NO_PADDING(struct umdev_type, pin_mode);
 NO_PADDING(struct umdev_param, max);
 NO_PADDING(struct umdev_domain, flush); /* NOLINT(bugprone-sizeof-expression): a pointer */

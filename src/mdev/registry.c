@@ -2,6 +2,7 @@
 #include "mdev/registry.h"
 
 #include "base/cleanup.h"
+#include "track/hub.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,6 +14,10 @@ int mdev_registry_new(const struct log *log, const struct mdev_owner *owner,
 
     if (!new)
         return -ENOMEM;
+    if (track_hub_new(&new->track_hub)) {
+        free(new);
+        return -ENOMEM;
+    }
     new->log = log;
     if (owner)
         new->owner = *owner;
@@ -32,6 +37,7 @@ void mdev_registry_free(struct mdev_registry *registry)
         mdev_parent_remove(registry, TAILQ_FIRST(&registry->parents)->name);
     pthread_cond_destroy(&registry->changed);
     pthread_mutex_destroy(&registry->lock);
+    track_hub_free(registry->track_hub);
     free(registry);
 }
 

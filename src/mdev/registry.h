@@ -21,6 +21,7 @@ TAILQ_HEAD(entry_list, mdev_device);
 struct mdev_registry {
     const struct log *log;
     struct mdev_owner owner;
+    struct track_hub *track_hub; /* of all devices */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct parent_list parents;

@@ -23,8 +23,7 @@ struct request {
     struct session_reply *reply;
 };
 
-/* −EINVAL: unknown flags. */
-static int request_dma_prot(uint32_t flags, unsigned *prot)
+int session_dma_prot(uint32_t flags, unsigned *prot)
 {
     *prot = 0;
     if (flags & ~(uint32_t)(WIRE_DMA_MAP_READ | WIRE_DMA_MAP_WRITE))
@@ -46,7 +45,7 @@ static int request_dma_map(struct request *request)
     int ret;
 
     memcpy(&map, request->message->body, sizeof(map));
-    if (map.argsz < sizeof(map) || fds->count > 1 || request_dma_prot(map.flags, &prot))
+    if (map.argsz < sizeof(map) || fds->count > 1 || session_dma_prot(map.flags, &prot))
         return -EINVAL;
     fd = fd_array_take(fds, 0);
     ret = fd < 0 ? session_dma_prepare(session) : 0;
@@ -134,7 +133,7 @@ static int request_dma_protect(struct request *request)
     if (message->body_size != sizeof(protect) || message->fds->count)
         return -EINVAL;
     memcpy(&protect, message->body, sizeof(protect));
-    if (protect.argsz < sizeof(protect) || request_dma_prot(protect.flags, &prot))
+    if (protect.argsz < sizeof(protect) || session_dma_prot(protect.flags, &prot))
         return -EINVAL;
     return device_dma_protect(session->dev, umdev_iova(protect.address), protect.size, prot);
 }
@@ -404,6 +403,8 @@ int session_request(struct session *session, const struct wire_message *message,
         return -EINVAL;
     if (command == WIRE_UMDEV_DMA_PROTECT)
         return request_dma_protect(&request);
+    if (session_is_track_command(command))
+        return session_track(session, message, reply);
     if (command == WIRE_UMDEV_FAULT_CHANNEL)
         return session_fault_channel(session, message, reply);
     if (command == WIRE_UMDEV_FAULT_IDENTITY)

@@ -104,6 +104,7 @@ static int version_agree(struct wire_version *version)
     version->write_multiple = true;
     version->umdev_fault = MIN(version->umdev_fault, WIRE_UMDEV_FAULT_VERSION);
     version->umdev_protect = MIN(version->umdev_protect, WIRE_UMDEV_PROTECT_VERSION);
+    version->umdev_track = MIN(version->umdev_track, WIRE_UMDEV_TRACK_VERSION);
     return 0;
 }
 
@@ -143,6 +144,7 @@ static int version_receive(struct session *session, struct wire_header *request,
     }
     session->faults = answer.offered & WIRE_CAPABILITY_UMDEV_FAULT;
     session->protects = answer.offered & WIRE_CAPABILITY_UMDEV_PROTECT;
+    session->tracks = answer.offered & WIRE_CAPABILITY_UMDEV_TRACK;
     return 0;
 }
 

@@ -41,6 +41,7 @@ struct session {
     uint64_t doorbells_due; /* where in the stream one was noticed to ring; 0: none was */
     bool faults;            /* VERSION named the fault channel, both ways */
     bool protects;          /* … DMA_PROTECT */
+    bool tracks;            /* … write tracking */
     /* NULL: none. Stays until the session is freed. */
     struct fault_channel *_Atomic fault_channel;
     char name[64]; /* for log lines */
@@ -77,6 +78,13 @@ int session_fault_channel(struct session *session, const struct wire_message *me
                           struct session_reply *reply);
 int session_fault_identity(struct session *session, const struct wire_message *message,
                            struct session_reply *reply);
+
+/* DMA_MAP's flags as a protection. −EINVAL: unknown ones. */
+int session_dma_prot(uint32_t flags, unsigned *prot);
+/* Whether it is one of write tracking's commands; and its answer. track_requests.c. */
+bool session_is_track_command(uint16_t command);
+int session_track(struct session *session, const struct wire_message *message,
+                  struct session_reply *reply);
 
 /*
  * Answer one request: fills in `reply`; −errno becomes an error reply. requests.c.

@@ -27,7 +27,7 @@ static int version_get_number(const json_t *caps, const char *name, uint64_t max
 static int version_get_umdev(const json_t *caps, struct wire_version *version)
 {
     const json_t *umdev = json_object_get(caps, "umdev");
-    uint64_t fault = 0, protect = 0;
+    uint64_t fault = 0, protect = 0, track = 0;
     int ret;
 
     if (!umdev)
@@ -39,8 +39,12 @@ static int version_get_umdev(const json_t *caps, struct wire_version *version)
     if (!ret)
         ret = version_get_number(umdev, "protect", UINT32_MAX, WIRE_CAPABILITY_UMDEV_PROTECT,
                                  version, &protect);
+    if (!ret)
+        ret = version_get_number(umdev, "track", UINT32_MAX, WIRE_CAPABILITY_UMDEV_TRACK, version,
+                                 &track);
     version->umdev_fault = (uint32_t)fault;
     version->umdev_protect = (uint32_t)protect;
+    version->umdev_track = (uint32_t)track;
     return ret;
 }
 
@@ -121,6 +125,8 @@ static json_t *version_umdev_json(const struct wire_version *version)
         json_object_set_new(umdev, "fault", json_integer(version->umdev_fault));
     if (version->offered & WIRE_CAPABILITY_UMDEV_PROTECT)
         json_object_set_new(umdev, "protect", json_integer(version->umdev_protect));
+    if (version->offered & WIRE_CAPABILITY_UMDEV_TRACK)
+        json_object_set_new(umdev, "track", json_integer(version->umdev_track));
     return umdev;
 }
 

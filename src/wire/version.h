@@ -19,6 +19,8 @@
 #define WIRE_UMDEV_FAULT_VERSION 1
 /* … and of DMA_PROTECT. */
 #define WIRE_UMDEV_PROTECT_VERSION 1
+/* … and of write tracking. */
+#define WIRE_UMDEV_TRACK_VERSION 1
 
 enum wire_capability {
     WIRE_CAPABILITY_MAX_MSG_FDS = 1 << 0,
@@ -29,7 +31,9 @@ enum wire_capability {
     WIRE_CAPABILITY_ALL = (1 << 5) - 1, /* the specification's */
     WIRE_CAPABILITY_UMDEV_FAULT = 1 << 5,
     WIRE_CAPABILITY_UMDEV_PROTECT = 1 << 6,
-    WIRE_CAPABILITY_UMDEV = WIRE_CAPABILITY_UMDEV_FAULT | WIRE_CAPABILITY_UMDEV_PROTECT,
+    WIRE_CAPABILITY_UMDEV_TRACK = 1 << 7,
+    WIRE_CAPABILITY_UMDEV =
+        WIRE_CAPABILITY_UMDEV_FAULT | WIRE_CAPABILITY_UMDEV_PROTECT | WIRE_CAPABILITY_UMDEV_TRACK,
 };
 
 struct wire_version {
@@ -42,6 +46,7 @@ struct wire_version {
     bool write_multiple;
     uint32_t umdev_fault;   /* the fault channel's version; 0: none */
     uint32_t umdev_protect; /* DMA_PROTECT's */
+    uint32_t umdev_track;   /* write tracking's */
 };
 
 /*

@@ -33,6 +33,9 @@ enum wire_command {
     WIRE_UMDEV_FAULT_CHANNEL = 0x8001,
     WIRE_UMDEV_FAULT_IDENTITY = 0x8002,
     WIRE_UMDEV_DMA_PROTECT = 0x8003,
+    WIRE_UMDEV_TRACK_INFO = 0x8010,
+    WIRE_UMDEV_TRACK = 0x8011,
+    WIRE_UMDEV_DMA_MAP_AT = 0x8012,
 };
 
 enum wire_flags {
@@ -216,6 +219,21 @@ struct wire_dma_access {
 struct wire_umdev_dma_protect {
     uint32_t argsz, flags;
     uint64_t address, size;
+} WIRE_PACKED;
+
+/* TRACK_INFO, both ways, and TRACK, with the userfaultfd and the pagemap. */
+struct wire_umdev_track {
+    uint32_t argsz, flags;
+} WIRE_PACKED;
+enum {
+    WIRE_TRACK_NOTIFY = 1 << 0, /* TRACK_INFO's reply: a synchronous userfaultfd is wanted */
+    WIRE_TRACK_SYNC = 1 << 0,   /* TRACK: it is one */
+};
+
+/* DMA_MAP, and where the client has the memory. */
+struct wire_umdev_dma_map_at {
+    struct wire_dma_map map;
+    uint64_t hva;
 } WIRE_PACKED;
 
 struct wire_umdev_fault_channel {
