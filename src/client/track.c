@@ -13,8 +13,8 @@
  */
 #include "base/cleanup.h"
 #include "base/range.h"
-#include "client/client.h"
 #include "base/uffd.h"
+#include "client/client.h"
 
 #include <errno.h>
 #include <fcntl.h>
