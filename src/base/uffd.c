@@ -86,7 +86,7 @@ int uffd_open(int *result, bool *can_poison)
 
 int uffd_open_tracking(bool sync, int *result)
 {
-    CLEANUP_FD int fd = open_any(0);
+    CLEANUP_FD int fd = open_any(sync ? O_NONBLOCK : 0);
     __u64 offered = 0;
     int ret;
 
@@ -95,8 +95,6 @@ int uffd_open_tracking(bool sync, int *result)
     ret = handshake(fd, NEEDED_TO_TRACK | (sync ? 0 : UFFD_FEATURE_WP_ASYNC), &offered);
     if (ret)
         return ret == -EINVAL ? -EOPNOTSUPP : ret;
-    if (sync && fcntl(fd, F_SETFL, O_NONBLOCK))
-        return -errno;
     *result = take_fd(&fd);
     return 0;
 }

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
@@ -133,19 +132,15 @@ static void *watch(void *opaque)
 static int start_watch(struct client_track *track)
 {
     CLEANUP_FD int wake = eventfd(0, EFD_CLOEXEC);
-    sigset_t all, before;
     int ret;
 
     if (wake < 0)
         return -errno;
     track->wake = wake;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    ret = pthread_create(&track->thread, NULL, watch, track);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    ret = client_thread_start(&track->thread, watch, track);
     if (ret) {
         track->wake = -1;
-        return -ret;
+        return ret;
     }
     take_fd(&wake);
     return 0;
