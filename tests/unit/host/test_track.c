@@ -84,8 +84,10 @@ static void begin(struct all *all, enum umdev_track_mode with, enum umdev_track_
     assert_int_equal(umdev_host_create(all->host, "p", "tracker-1", UUID_A, NULL, NULL), 0);
     assert_int_equal(umdev_tracker_new(0, &all->tracker), 0);
     all->client = connect_with(all->host, UUID_A, all->tracker);
-    if (umdev_client_track_help(all->client) == UMDEV_TRACK_HELP_NONE)
+    if (umdev_client_track_help(all->client) == UMDEV_TRACK_HELP_NONE) {
+        print_message("no userfaultfd here that can protect memory\n");
         skip();
+    }
     assert_int_equal(umdev_client_track_help(all->client), expected);
 }
 
@@ -294,7 +296,8 @@ static void test_the_daemon_dies(void **state)
 
     (void)state;
 #ifdef __SANITIZE_THREAD__
-    skip(); /* it has no threads in a child of threads */
+    print_message("the thread sanitizer has no threads in the child of a process with threads\n");
+    skip();
 #endif
     begin(&all, UMDEV_TRACK_NOTIFY, UMDEV_TRACK_HELP_SYNC);
     umdev_client_close(all.client);

@@ -31,9 +31,12 @@ bool rig_can_track(void)
 {
     int fd = open_uffd(false);
 
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
+    if (fd < 0) {
+        print_message("no userfaultfd here that can protect memory\n");
+        return false;
+    }
+    close(fd);
+    return true;
 }
 
 int rig_uffd(bool sync)

@@ -34,7 +34,7 @@ struct rig {
     bool sync;
 };
 
-/* Whether this kernel can do it, for tests to be skipped. */
+/* Whether this kernel can do it; else says so, for the test to be skipped. */
 bool rig_can_track(void);
 int rig_uffd(bool sync);
 int rig_pagemap(void);
