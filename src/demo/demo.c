@@ -120,6 +120,29 @@ static void demo_close(struct demo *demo)
     free(demo->pictures[1]);
 }
 
+static struct umdev_host_stats demo_stats(struct demo *demo, unsigned n)
+{
+    struct umdev_host_stats stats = {.struct_size = sizeof(stats)};
+
+    umdev_host_get_stats(demo->host, demo->slots[n].uuid, &stats);
+    return stats;
+}
+
+/* The server notices a client's end by its socket: soon, but not at once. */
+static bool demo_wait_released(struct demo *demo, unsigned n)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+
+    for (unsigned i = 0; i < 1000; i++) {
+        struct umdev_host_stats stats = demo_stats(demo, n);
+
+        if (!stats.connected && !stats.dma_maps)
+            return true;
+        nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
 static int demo_start_vm(struct demo *demo, unsigned n, const char *scene, unsigned frames,
                          bool write)
 {
@@ -131,22 +154,18 @@ static int demo_start_vm(struct demo *demo, unsigned n, const char *scene, unsig
         .output = write ? demo->pictures[n] : NULL,
         .frames = frames,
     };
-    int ret = vm_start(&demo->slots[n].vm, names[n], &job);
+    int ret;
 
+    /* A device has one client: who comes before the last one's end is noticed is turned away. */
+    if (!demo_wait_released(demo, n))
+        return cli_error(COMMAND_NAME, "%s's device is not released", names[n]);
+    ret = vm_start(&demo->slots[n].vm, names[n], &job);
     if (ret)
         cli_error(COMMAND_NAME, "can't start %s: %s", names[n], strerrordesc_np(-ret));
     return ret;
 }
 
 /* ------------------------------------------------------------------ the first part */
-
-static struct umdev_host_stats demo_stats(struct demo *demo, unsigned n)
-{
-    struct umdev_host_stats stats = {.struct_size = sizeof(stats)};
-
-    umdev_host_get_stats(demo->host, demo->slots[n].uuid, &stats);
-    return stats;
-}
 
 static void demo_table(struct demo *demo)
 {
@@ -201,26 +220,12 @@ static int demo_work(struct demo *demo)
 
 /* ------------------------------------------------------------------ the second part */
 
-/* VM 1 has frames to go and VM 2 is in the middle of its own. */
+/* VM 1 has frames to go and VM 2 is in the middle of its own; or one of them never will be. */
 static bool both_are_busy(struct vm **vms, unsigned n)
 {
     (void)n;
-    return vms[0]->percent >= 25 && vms[1]->frames_seen >= 3;
-}
-
-/* The server notices a client's death by its socket: soon, but not at once. */
-static bool demo_wait_released(struct demo *demo, unsigned n)
-{
-    const struct timespec pause = {.tv_nsec = 5000000};
-
-    for (unsigned i = 0; i < 1000; i++) {
-        struct umdev_host_stats stats = demo_stats(demo, n);
-
-        if (!stats.connected && !stats.dma_maps)
-            return true;
-        nanosleep(&pause, NULL);
-    }
-    return false;
+    return (vms[0]->percent >= 25 && vms[1]->frames_seen >= 3) || vms[0]->finished ||
+           vms[1]->finished;
 }
 
 static int demo_kill(struct demo *demo)
