@@ -137,6 +137,9 @@ bool client_deadline_passed(uint64_t deadline);
 /* Wait for a socket's `events` till the deadline, or a slice if that is sooner. −ETIMEDOUT: it has
  * passed. */
 int client_wait(const struct umdev_client *client, short events, uint64_t deadline);
+/* Wait for a condition, with its mutex, till the deadline. 0: woken, perhaps for nothing;
+ * −ETIMEDOUT. */
+int client_wait_woken(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline);
 
 /*
  * Start a thread with the program's signals blocked, which are for its own threads; but those of a
