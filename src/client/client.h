@@ -76,11 +76,13 @@ struct umdev_client {
 
     struct client_memory memory;
 
-    /* Fault-mapped regions. What comes of options never changes. */
-    bool offer_fault, fault_negotiated;
+    /* What comes of options, here and below, never changes. */
     bool protect_negotiated;
-    struct client_track *track;    /* NULL: it has no tracker, or the server takes none */
     struct umdev_tracker *tracker; /* as in the options */
+    struct client_track *track;    /* NULL: it has no tracker, or the server takes none */
+
+    /* Fault-mapped regions. */
+    bool offer_fault, fault_negotiated;
     int fault_timeout_ms;
     size_t max_fault_maps;
     void (*lost)(void *opaque, int cause);
