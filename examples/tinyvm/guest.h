@@ -8,8 +8,7 @@
  *
  * The program is the same for both kinds of guest. Under KVM it runs in user mode on addresses of
  * the guest; a register or a call to the VMM is a store that nothing is behind. As a thread of the
- * VMM
- * (`trap` is set) it calls a function with the same address instead.
+ * VMM (`trap` is set) it calls a function with the same address instead.
  */
 #ifndef TINYVM_GUEST_H
 #define TINYVM_GUEST_H

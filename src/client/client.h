@@ -76,11 +76,13 @@ struct umdev_client {
 
     struct client_memory memory;
 
-    /* Fault-mapped regions. What comes of options never changes. */
-    bool offer_fault, fault_negotiated;
+    /* What comes of options, here and below, never changes. */
     bool protect_negotiated;
-    struct client_track *track;    /* NULL: it has no tracker, or the server takes none */
     struct umdev_tracker *tracker; /* as in the options */
+    struct client_track *track;    /* NULL: it has no tracker, or the server takes none */
+
+    /* Fault-mapped regions. */
+    bool offer_fault, fault_negotiated;
     int fault_timeout_ms;
     size_t max_fault_maps;
     void (*lost)(void *opaque, int cause);
@@ -137,6 +139,9 @@ bool client_deadline_passed(uint64_t deadline);
 /* Wait for a socket's `events` till the deadline, or a slice if that is sooner. −ETIMEDOUT: it has
  * passed. */
 int client_wait(const struct umdev_client *client, short events, uint64_t deadline);
+/* Wait for a condition, with its mutex, till the deadline. 0: woken, perhaps for nothing;
+ * −ETIMEDOUT. */
+int client_wait_woken(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline);
 
 /*
  * Start a thread with the program's signals blocked, which are for its own threads; but those of a

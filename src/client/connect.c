@@ -51,8 +51,8 @@ static int get_options(const struct umdev_connect_options *options,
     return 0;
 }
 
-static void set_fault_options(struct umdev_client *client,
-                              const struct umdev_connect_options *options)
+/* All but the timeout, which the socket has to know. */
+static void keep_options(struct umdev_client *client, const struct umdev_connect_options *options)
 {
     client->log = (struct log){
         .sink = options->log,
@@ -83,7 +83,7 @@ static int client_new(int sock, const struct umdev_connect_options *options,
     if (!client)
         return -ENOMEM;
     client->sock = sock;
-    set_fault_options(client, &known);
+    keep_options(client, &known);
     ret = set_timeout(client, known.timeout_ms);
     if (!ret)
         ret = wire_stream_init(&client->stream, sock);
@@ -101,14 +101,8 @@ static int client_new(int sock, const struct umdev_connect_options *options,
     return 0;
 }
 
-/*
- * Locks and conditions; not those that a thread of ours used when a fork() left it behind: to
- * destroy a condition waits for who waits for it.
- */
-static void client_destroy_locks(struct umdev_client *client, bool forked)
+static void client_destroy_locks(struct umdev_client *client)
 {
-    if (client_memory_forked(client) || forked)
-        return;
     pthread_mutex_destroy(&client->send_lock);
     pthread_cond_destroy(&client->plain_over);
     pthread_cond_destroy(&client->service_turn);
@@ -123,7 +117,7 @@ void umdev_client_close(struct umdev_client *client)
 
     if (!client)
         return;
-    forked = client_fault_forked(client);
+    forked = client_memory_forked(client) || client_fault_forked(client);
     client_track_end(client);
     client_fault_close(client);
     client_memory_fini(client);
@@ -134,7 +128,10 @@ void umdev_client_close(struct umdev_client *client)
     client_irqs_free(client);
     wire_stream_fini(&client->stream);
     close(client->sock);
-    client_destroy_locks(client, forked);
+    /* A thread of ours that a fork() left behind may use them, and to destroy a condition waits for
+     * who waits for it. */
+    if (!forked)
+        client_destroy_locks(client);
     free(client);
 }
 

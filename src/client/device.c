@@ -126,8 +126,6 @@ int umdev_client_dma_unmap(struct umdev_client *client, umdev_iova_t iova, uint6
     int ret;
 
     ret = client_call(client, &call);
-    /* A server that is gone reaches it no more, either. */
-    if (!ret || !umdev_client_alive(client))
-        client_memory_remove(client, iova, size);
+    client_memory_unmapped(client, iova, size, ret);
     return ret;
 }

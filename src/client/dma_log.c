@@ -184,8 +184,6 @@ int umdev_client_dma_unmap_dirty(struct umdev_client *client, umdev_iova_t iova,
     ret = client_call(client, &call);
     if (!ret && call.reply_data_size != call.reply_data_max)
         ret = client_broken(client);
-    /* A server that is gone reaches it no more, either. */
-    if (!ret || !umdev_client_alive(client))
-        client_memory_remove(client, iova, size);
+    client_memory_unmapped(client, iova, size, ret);
     return ret;
 }

@@ -5,13 +5,9 @@
 #include "client/fault.h"
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/uffd.h"
-#include "client/regions.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>

@@ -221,7 +221,7 @@ struct fault_request *fault_request_new(struct client_fault *fault, struct fault
 /* NULL: there is none. */
 struct fault_request *fault_request_by_tag(struct client_fault *fault, uint32_t tag);
 /*
- * With map_lock instead: a copy of the request, whose answer is there. NULL: there is none. Who is
+ * With map_lock instead: a copy of the request, whose answer is there. False: there is none. Who is
  * woken from now on and touches again is not taken to wait for it.
  */
 bool fault_request_take(struct client_fault *fault, uint32_t tag, struct fault_request *copy);

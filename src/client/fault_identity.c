@@ -15,9 +15,7 @@
 #include "client/regions.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -165,10 +163,9 @@ void fault_identity_unmap(struct client_fault *fault, struct fault_view *view)
 
 int fault_identity_blank(const struct fault_view *view, struct range range)
 {
-    struct range addresses = fault_addresses(view, range);
-    uint8_t *addr = view->addr + (addresses.first - (uintptr_t)view->addr);
+    uint8_t *addr = view->addr + (range.first - view->range.first);
 
-    return madvise(addr, (size_t)range_size_minus_1(addresses) + 1, MADV_DONTNEED) ? -errno : 0;
+    return madvise(addr, (size_t)range_size_minus_1(range) + 1, MADV_DONTNEED) ? -errno : 0;
 }
 
 int fault_identity_populate(uint8_t *page, unsigned access)

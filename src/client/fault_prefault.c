@@ -6,8 +6,8 @@
  * not held between the steps: a view that is looked for again is known by its serial number.
  */
 #include "client/fault.h"
+
 #include "base/cleanup.h"
-#include "client/regions.h"
 
 #include <errno.h>
 
@@ -36,21 +36,6 @@ struct progress {
     uint64_t deadline;
 };
 
-/* With request_lock, for which others may have come in between. 0, −ENOTCONN, −ETIMEDOUT. */
-static int wait_on(struct client_fault *fault, pthread_cond_t *cond, uint64_t deadline)
-{
-    struct timespec until = {
-        .tv_sec = (time_t)(deadline / UINT64_C(1000000000)),
-        .tv_nsec = (long)(deadline % UINT64_C(1000000000)),
-    };
-
-    if (!deadline)
-        pthread_cond_wait(cond, &fault->request_lock);
-    else if (pthread_cond_clockwait(cond, &fault->request_lock, CLOCK_MONOTONIC, &until))
-        return -ETIMEDOUT;
-    return 0;
-}
-
 /* A request of our own for the page; there may have to be room for it first. With request_lock. */
 static int begin_request(struct client_fault *fault, const struct progress *at,
                          struct fault_wait *wait, struct fault_request **request)
@@ -73,7 +58,7 @@ static int begin_request(struct client_fault *fault, const struct progress *at,
         if (ret)
             return ret;
         fault->waiting_for_room++;
-        ret = wait_on(fault, &fault->room, at->deadline);
+        ret = client_wait_woken(&fault->room, &fault->request_lock, at->deadline);
         fault->waiting_for_room--;
     }
 }
@@ -93,7 +78,7 @@ static int ask_page(struct client_fault *fault, const struct progress *at)
     tag = request->tag;
     fault_channel_ask(fault, request);
     while (!ret && !wait.done)
-        ret = wait_on(fault, &wait.answered, at->deadline);
+        ret = client_wait_woken(&wait.answered, &fault->request_lock, at->deadline);
     /* An answer that comes later is for those who touch the page. */
     if (!wait.done)
         fault_request_by_tag(fault, tag)->wait = NULL;

@@ -70,9 +70,8 @@ static int add(struct client_memory *memory, const struct client_memory_map *map
     return 0;
 }
 
-void client_memory_remove(struct umdev_client *client, umdev_iova_t iova, uint64_t size)
+static void take_out(struct client_memory *memory, umdev_iova_t iova, uint64_t size)
 {
-    struct client_memory *memory = &client->memory;
     struct range range;
     size_t kept;
 
@@ -87,6 +86,13 @@ void client_memory_remove(struct umdev_client *client, umdev_iova_t iova, uint64
             memory->maps[kept++] = *map;
     }
     memory->count = kept;
+}
+
+void client_memory_unmapped(struct umdev_client *client, umdev_iova_t iova, uint64_t size, int ret)
+{
+    /* A server that is gone reaches it no more, either. */
+    if (!ret || !umdev_client_alive(client))
+        take_out(&client->memory, iova, size);
 }
 
 /* The next mapping inside the range, from *index on; NULL: none. */
@@ -314,6 +320,6 @@ int umdev_client_dma_map_memory(struct umdev_client *client, void *ptr, umdev_io
         return ret;
     ret = client_dma_map(client, -1, 0, iova, size, prot, ptr);
     if (ret)
-        client_memory_remove(client, iova, size);
+        take_out(&client->memory, iova, size);
     return ret;
 }

@@ -55,8 +55,11 @@ int client_memory_answer(struct umdev_client *client, const struct wire_message 
                          uint64_t deadline);
 /* Start the service thread, if it is not there yet. −ENOMEM, −EAGAIN. */
 int client_memory_serve(struct umdev_client *client);
-/* Take out every mapping inside [iova, iova + size); a copy under way is waited for. */
-void client_memory_remove(struct umdev_client *client, umdev_iova_t iova, uint64_t size);
+/*
+ * An unmap of [iova, iova + size) came to `ret`: every mapping inside goes, unless the server has
+ * it still; a copy under way is waited for.
+ */
+void client_memory_unmapped(struct umdev_client *client, umdev_iova_t iova, uint64_t size, int ret);
 /*
  * Every mapping inside the range gets another protection. Begin: what it allows is allowed, too.
  * End: it is the only one; or, if it was refused, the old one is.

@@ -36,6 +36,7 @@ struct client_track {
     int sock; /* borrowed */
     int wake; /* of the thread's; −1: there is none */
     pthread_t thread;
+    pid_t pid; /* of the process that has the thread */
 };
 
 int umdev_tracker_new(unsigned flags, struct umdev_tracker **result)
@@ -184,18 +185,20 @@ static int give(struct umdev_client *client, bool sync, int uffd, int pagemap)
     return client_call(client, &call);
 }
 
-/* The end of being a guest. */
+/* The end of being a guest. A child after fork() leaves its own copy of the tracker: it has no such
+ * thread, and what it wrote would wake the parent's. */
 static void leave_tracker(struct client_track *track)
 {
     const uint64_t one = 1;
 
-    if (track->wake < 0) {
+    if (track->wake < 0 || track->pid != getpid()) {
         tracker_leave(track->tracker);
-        return;
+    } else {
+        (void)!write(track->wake, &one, sizeof(one));
+        pthread_join(track->thread, NULL);
     }
-    (void)!write(track->wake, &one, sizeof(one));
-    pthread_join(track->thread, NULL);
-    close(track->wake);
+    if (track->wake >= 0)
+        close(track->wake);
 }
 
 static int begin(struct umdev_client *client)
@@ -209,7 +212,13 @@ static int begin(struct umdev_client *client)
         ret = tracker_enter(client->tracker, &sync, &uffd, &pagemap);
     if (ret)
         return ret;
-    *track = (struct client_track){client->tracker, sync, client->sock, -1, 0};
+    *track = (struct client_track){
+        .tracker = client->tracker,
+        .sync = sync,
+        .sock = client->sock,
+        .wake = -1,
+        .pid = getpid(),
+    };
     if (sync)
         ret = start_watch(track);
     if (!ret)

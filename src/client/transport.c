@@ -60,6 +60,20 @@ int client_wait(const struct umdev_client *client, short events, uint64_t deadli
     return 0;
 }
 
+int client_wait_woken(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline)
+{
+    struct timespec until = {
+        .tv_sec = (time_t)(deadline / NS_PER_S),
+        .tv_nsec = (long)(deadline % NS_PER_S),
+    };
+
+    if (!deadline)
+        pthread_cond_wait(cond, mutex);
+    else if (pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
+        return -ETIMEDOUT;
+    return 0;
+}
+
 /* ------------------------------------------------------------------ the end of a connection */
 
 /* With client->lock held. `call` (may be NULL) found out and is told why; the others are told. */
@@ -351,19 +365,12 @@ static void offer_receiving(struct umdev_client *client)
 static void wait_for_receiver(struct umdev_client *client, struct client_call *call,
                               uint64_t deadline)
 {
-    struct timespec until = {
-        .tv_sec = (time_t)(deadline / NS_PER_S),
-        .tv_nsec = (long)(deadline % NS_PER_S),
-    };
-    int ret = 0;
+    int ret;
 
     call->waiting = true;
-    if (!deadline)
-        pthread_cond_wait(&call->wake, &client->lock);
-    else
-        ret = pthread_cond_clockwait(&call->wake, &client->lock, CLOCK_MONOTONIC, &until);
+    ret = client_wait_woken(&call->wake, &client->lock, deadline);
     call->waiting = false;
-    if (ret == ETIMEDOUT && !call->done)
+    if (ret && !call->done)
         client_fail(client, -ETIMEDOUT, call);
 }
 

@@ -7,9 +7,9 @@ Fixtures. Each test runs with a guest of KVM's and with a guest that is a thread
 import os
 
 import pytest
-from tinyvm import LIBC, TINYVM, Vm, show, wait_for
+from tinyvm import TINYVM, Vm, show, wait_for
 
-from server import Server
+from server import LIBC, Server
 
 
 def pytest_configure(config):

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """examples/tinyvm and its scripts, as the tests use them."""
 
-import ctypes
 import json
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,17 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 import faultdev as fd  # noqa: E402
-from server import ALARMS, BUILD_DIR  # noqa: E402
+from server import ALARMS, BUILD_DIR, _die_with_parent  # noqa: E402
 
 TINYVM = BUILD_DIR / "examples/tinyvm/tinyvm"
 TIMEOUT = 60
 PAGE = 4096
-LIBC = ctypes.CDLL(None)
-
-
-def _die_with_parent():
-    pr_set_pdeathsig = 1
-    LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 class Vm:

@@ -50,6 +50,21 @@ static inline bool write_page(uint8_t *view, uint64_t page)
     return fault_try_write(view + page * FAULT_PAGE + 8, 1);
 }
 
+/* For a thread: what it reads, 0 for a refusal. */
+static inline void *touch_one(void *address)
+{
+    uint64_t value = 0;
+
+    return (void *)(uintptr_t)(fault_try_read(address, &value) ? value : 0);
+}
+
+/* For a thread: what came of the region's first page. */
+static inline void *prefault(void *opaque)
+{
+    (void)opaque;
+    return (void *)(intptr_t)umdev_client_prefault(client, FAULT_REGION, 0, 1, UMDEV_READ);
+}
+
 static inline struct umdev_client_fault_stats stats(void)
 {
     struct umdev_client_fault_stats now;

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How fault-mapped regions end: servers that die, that lie, that never answer, and clients that
  * close while others wait. */
-#include "fault_fake.h"
+#include "fault_fixture.h"
 
 #include "base/cleanup.h"
 #include "client/client.h"
 #include "failnth.h"
-#include "leaks.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#define PAGES    64
 #define TOUCHERS 6
 
-static struct fault_fake fake;
-static struct umdev_client *client;
 static uint8_t *view;
 static atomic_int lost_cause;
 static atomic_uint log_lines;
@@ -53,41 +47,15 @@ static void open_timeout(int fault_timeout_ms)
 {
     struct umdev_connect_options options = options_with(fault_timeout_ms);
 
-    leaks_begin();
-    fault_catch_sigbus();
     lost_cause = 0;
     log_lines = 0;
-    fault_fake_open(&fake, PAGES, PAGES);
-    assert_int_equal(fault_fake_connect(&fake, &options, &client), 0);
-    view = umdev_client_map_region(client, FAULT_REGION, 0, PAGES * FAULT_PAGE);
-    assert_non_null(view);
+    open_with(&options, PAGES);
+    view = map_pages(0, PAGES);
 }
 
 static void open_all(void)
 {
     open_timeout(0);
-}
-
-static void close_all(void)
-{
-    umdev_client_close(client);
-    client = NULL;
-    fault_fake_close(&fake);
-    assert_int_equal(leaks_end("after the client"), 0);
-}
-
-static uint64_t read_page(uint64_t page)
-{
-    uint64_t value = 0;
-
-    return fault_try_read(view + page * FAULT_PAGE, &value) ? value : 0;
-}
-
-static void *touch_one(void *address)
-{
-    uint64_t value = 0;
-
-    return (void *)(uintptr_t)(fault_try_read(address, &value) ? value : 0);
 }
 
 /* Threads that wait for pages 8, 9 … */
@@ -116,15 +84,12 @@ static void join_touchers(pthread_t threads[TOUCHERS], bool refused)
 /* The connection is over: what was mapped is there, and nothing else. Page 1 was. */
 static void check_lost(void)
 {
-    struct umdev_client_fault_stats stats;
-
     for (uint64_t i = 0; i < PAGES; i++)
-        assert_true(read_page(i) == (i == 1 ? fault_stamp(0, 1) : 0));
+        assert_true(read_page(view, i) == (i == 1 ? fault_stamp(0, 1) : 0));
     assert_true(fault_try_write(view + FAULT_PAGE + 8, 1));
     assert_int_equal(umdev_client_prefault(client, FAULT_REGION, 0, 1, UMDEV_READ), -ENOTCONN);
     assert_false(umdev_client_alive(client));
-    umdev_client_get_fault_stats(client, &stats);
-    assert_true(stats.lost);
+    assert_true(stats().lost);
     while (!lost_cause)
         usleep(100);
     assert_int_equal(log_lines, 1);
@@ -136,7 +101,7 @@ static void test_lost_when_idle(void **state)
 {
     (void)state;
     open_all();
-    assert_true(read_page(1) == fault_stamp(0, 1));
+    assert_true(read_page(view, 1) == fault_stamp(0, 1));
     fault_fake_die(&fake);
     check_lost();
     assert_int_equal(lost_cause, -ENOTCONN);
@@ -149,18 +114,12 @@ static void test_lost_before_the_answer(void **state)
 
     (void)state;
     open_all();
-    assert_true(read_page(1) == fault_stamp(0, 1));
+    assert_true(read_page(view, 1) == fault_stamp(0, 1));
     start_touchers(threads);
     fault_fake_die(&fake);
     join_touchers(threads, true);
     check_lost();
     close_all();
-}
-
-static void *prefault(void *opaque)
-{
-    (void)opaque;
-    return (void *)(intptr_t)umdev_client_prefault(client, FAULT_REGION, 0, 1, UMDEV_READ);
 }
 
 static void test_lost_in_prefault(void **state)
@@ -170,7 +129,7 @@ static void test_lost_in_prefault(void **state)
 
     (void)state;
     open_all();
-    assert_true(read_page(1) == fault_stamp(0, 1));
+    assert_true(read_page(view, 1) == fault_stamp(0, 1));
     fake.mute = true;
     assert_int_equal(pthread_create(&thread, NULL, prefault, NULL), 0);
     fault_fake_wait_faults(&fake, 2);
@@ -192,7 +151,7 @@ static void *invalidate(void *opaque)
 static void *touch_all(void *opaque)
 {
     (void)opaque;
-    for (uint64_t i = 2; read_page(i) && !lost_cause; i = i + 1 < PAGES ? i + 1 : 2)
+    for (uint64_t i = 2; read_page(view, i) && !lost_cause; i = i + 1 < PAGES ? i + 1 : 2)
         ;
     return NULL;
 }
@@ -208,7 +167,7 @@ static void test_lost_when_busy(void **state)
         pthread_t threads[3];
 
         open_all();
-        assert_true(read_page(1) == fault_stamp(0, 1));
+        assert_true(read_page(view, 1) == fault_stamp(0, 1));
         pthread_create(&threads[0], NULL, invalidate, NULL);
         pthread_create(&threads[1], NULL, touch_all, NULL);
         pthread_create(&threads[2], NULL, touch_all, NULL);
@@ -220,9 +179,9 @@ static void test_lost_when_busy(void **state)
         while (!lost_cause)
             usleep(100);
         /* The rest may have been mapped. */
-        assert_true(read_page(1) == fault_stamp(0, 1));
+        assert_true(read_page(view, 1) == fault_stamp(0, 1));
         for (uint64_t i = 2; i < PAGES; i++) {
-            uint64_t value = read_page(i);
+            uint64_t value = read_page(view, i);
 
             assert_true(value == 0 || value == fault_stamp(0, i));
         }
@@ -236,11 +195,11 @@ static void test_lost_read_only(void **state)
     (void)state;
     open_all();
     fault_fake_set(&fake, 1, (struct fault_entry){0, 1, UMDEV_READ, 0});
-    assert_true(read_page(1) == fault_stamp(0, 1));
+    assert_true(read_page(view, 1) == fault_stamp(0, 1));
     fault_fake_die(&fake);
     while (!lost_cause)
         usleep(100);
-    assert_true(read_page(1) == fault_stamp(0, 1));
+    assert_true(read_page(view, 1) == fault_stamp(0, 1));
     assert_false(fault_try_write(view + FAULT_PAGE + 8, 1));
     assert_int_equal(*(uint64_t *)(fake.memory[0] + FAULT_PAGE + 8), 0);
     close_all();
@@ -256,7 +215,7 @@ static void test_lost_without_poison(void **state)
     while (!lost_cause)
         usleep(100);
     for (uint64_t i = 0; i < PAGES; i++)
-        assert_true(read_page(i * 29 % PAGES) == 0);
+        assert_true(read_page(view, i * 29 % PAGES) == 0);
     close_all();
 }
 
@@ -281,18 +240,15 @@ static void test_close_under_touchers(void **state)
 static void test_unmap_under_touchers(void **state)
 {
     pthread_t threads[TOUCHERS];
-    uint8_t *gone = view;
 
     (void)state;
     open_all();
     start_touchers(threads);
-    gone = view;
-    assert_int_equal(umdev_client_unmap_region(client, gone), 0);
+    assert_int_equal(umdev_client_unmap_region(client, view), 0);
     join_touchers(threads, true);
-    view = umdev_client_map_region(client, FAULT_REGION, 0, PAGES * FAULT_PAGE);
-    assert_non_null(view);
+    view = map_pages(0, PAGES);
     fault_fake_unmute(&fake);
-    assert_true(read_page(8) == fault_stamp(0, 8));
+    assert_true(read_page(view, 8) == fault_stamp(0, 8));
     assert_int_equal(fake.nfaults, TOUCHERS + 1);
     close_all();
 }
@@ -321,7 +277,7 @@ static void test_fault_timeout(void **state)
     open_timeout(150);
     /* Idle or in time, nothing happens. */
     usleep(200000);
-    assert_true(read_page(1) == fault_stamp(0, 1));
+    assert_true(read_page(view, 1) == fault_stamp(0, 1));
     start_touchers(threads);
     join_touchers(threads, true);
     check_lost();
@@ -480,7 +436,7 @@ static void test_lies(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
         open_all();
-        assert_true(read_page(1) == fault_stamp(0, 1));
+        assert_true(read_page(view, 1) == fault_stamp(0, 1));
         pthread_mutex_lock(&fake.lock);
         fake.opaque = (void *)&lies[i];
         fake.answer = tell_lie;
@@ -504,7 +460,7 @@ static void test_sizes(void **state)
         uint8_t bytes[128] = {WIRE_FAULT_INVALIDATE};
 
         open_all();
-        assert_true(read_page(1) == fault_stamp(0, 1));
+        assert_true(read_page(view, 1) == fault_stamp(0, 1));
         pthread_mutex_lock(&fake.lock);
         assert_int_equal(send(fake.channel, bytes, sizes[i], MSG_NOSIGNAL), sizes[i]);
         pthread_mutex_unlock(&fake.lock);
@@ -530,13 +486,11 @@ static void test_refused_channel(void **state)
 
 /* ------------------------------------------------------------------ what fails here */
 
-static int connect_and_map(void *opaque)
+static int connect_and_map(void)
 {
     struct umdev_connect_options options = options_with(0);
-    int ret;
+    int ret = fault_fake_connect(&fake, &options, &client);
 
-    (void)opaque;
-    ret = fault_fake_connect(&fake, &options, &client);
     if (ret)
         return ret;
     view = umdev_client_map_region(client, FAULT_REGION, 0, PAGES * FAULT_PAGE);
@@ -558,7 +512,7 @@ static void test_fail_nth(void **state)
         leaks_begin();
         fault_fake_open(&fake, PAGES, PAGES);
         failnth_arm(n);
-        ret = connect_and_map(NULL);
+        ret = connect_and_map();
         failed = failnth_disarm();
         assert_true(failed ? ret < 0 : ret == 0);
         if (!ret)

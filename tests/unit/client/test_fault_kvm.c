@@ -2,8 +2,6 @@
 /* A guest's memory slot over a fault-mapped region: the guest's touches are like our own. */
 #include "fault_fixture.h"
 
-#include "base/cleanup.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>

@@ -109,13 +109,6 @@ static void test_several_clients(void **state)
     close_all();
 }
 
-static void *touch_one(void *address)
-{
-    uint64_t value = 0;
-
-    return (void *)(uintptr_t)(fault_try_read(address, &value) ? value : 0);
-}
-
 /* More threads wait than questions may be open. */
 static void test_many_touchers(void **state)
 {
@@ -245,12 +238,6 @@ static void test_prefault_timeout(void **state)
     assert_true((uintptr_t)value == fault_stamp(0, 0));
     assert_int_equal(fake.nfaults, 1);
     close_all();
-}
-
-static void *prefault(void *opaque)
-{
-    (void)opaque;
-    return (void *)(intptr_t)umdev_client_prefault(client, FAULT_REGION, 0, 1, UMDEV_READ);
 }
 
 /* A toucher relied on the question of a prefault, which was refused: it asks for itself. */

@@ -321,13 +321,40 @@ static void test_the_daemon_dies(void **state)
     end(&all);
 }
 
+/* A child that closes its copy of the client leaves the parent's as it is. */
+static void test_fork(void **state)
+{
+    struct all all;
+    int status;
+    pid_t pid;
+
+    (void)state;
+#ifdef __SANITIZE_THREAD__
+    print_message("the thread sanitizer has no threads in the child of a process with threads\n");
+    skip();
+#endif
+    begin(&all, UMDEV_TRACK_NOTIFY, UMDEV_TRACK_HELP_SYNC);
+    pid = fork();
+    if (pid == 0) {
+        umdev_client_close(all.client);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    map(&all, BASE);
+    assert_int_equal(umdev_track_add(devices[0], umdev_iova(BASE), PAGES * PAGE), 0);
+    write_page(&all, 3);
+    assert_int_equal(told, 1);
+    end(&all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_collect),           cmocka_unit_test(test_notify),
         cmocka_unit_test(test_private_memory),    cmocka_unit_test(test_two_devices),
         cmocka_unit_test(test_notify_comes_late), cmocka_unit_test(test_without_a_tracker),
-        cmocka_unit_test(test_the_daemon_dies),
+        cmocka_unit_test(test_the_daemon_dies),   cmocka_unit_test(test_fork),
     };
 
     return cmocka_run_group_tests_name("host tracking", tests, NULL, NULL);
