@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/thread.h"
+#include "base/uffd.h"
 #include "track/private.h"
 #include "track/uffd.h"
 
@@ -89,7 +90,7 @@ static void let_write(struct track_space *space, uint64_t page)
     }
     /* Where this fails, the writer tries again, and finds the page gone, or comes again. */
     if (track_uffd_protect(space->uffd, track_bytes(page, page), false))
-        track_uffd_wake(space->uffd, track_bytes(page, page));
+        uffd_wake_page(space->uffd, page << TRACK_PAGE_SHIFT);
 }
 
 static void handle(struct track_events *events, uint64_t page)
