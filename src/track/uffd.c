@@ -93,6 +93,9 @@ int track_uffd_take(int uffd, uint64_t *address)
 
     if (n <= 0)
         return n < 0 ? n : -ENODEV;
+    /* An event of a fork comes with an fd. */
+    if (message.event == UFFD_EVENT_FORK)
+        close((int)message.arg.fork.ufd);
     if (message.event != UFFD_EVENT_PAGEFAULT ||
         !(message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP))
         return 0;
