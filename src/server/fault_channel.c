@@ -372,8 +372,7 @@ static int send_behind(struct fault_channel *channel, struct device_invalidation
 static int channel_wait(struct device_mapper *mapper, struct device_invalidation *invalidation,
                         uint64_t deadline_ns)
 {
-    const struct timespec deadline = {(time_t)(deadline_ns / 1000000000),
-                                      (long)(deadline_ns % 1000000000)};
+    const struct timespec deadline = clock_timespec(deadline_ns);
     struct fault_channel *channel = channel_of(mapper);
     struct device_invalidation **link = &channel->sent;
     LOCK_FOR_SCOPE(&channel->lock);
@@ -502,7 +501,6 @@ static void channel_destroy(struct fault_channel *channel)
 static struct fault_channel *channel_alloc(struct umdev_device *dev, int fd)
 {
     struct fault_channel *channel = calloc(1, sizeof(*channel));
-    pthread_condattr_t attributes;
 
     if (!channel)
         return NULL;
@@ -511,10 +509,7 @@ static struct fault_channel *channel_alloc(struct umdev_device *dev, int fd)
     channel->dev = dev;
     channel->fd = fd;
     pthread_mutex_init(&channel->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&channel->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_cond_init(&channel->changed);
     return channel;
 }
 
