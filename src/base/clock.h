@@ -16,6 +16,17 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* What is left until then, for poll(2). Rounded up: a wait that ends early would spin. */
+static inline int clock_ms_until(uint64_t deadline_ns)
+{
+    uint64_t now = clock_now_ns(), ms;
+
+    if (deadline_ns <= now)
+        return 0;
+    ms = (deadline_ns - now) / 1000000u + 1;
+    return ms < INT32_MAX ? (int)ms : INT32_MAX;
+}
+
 /* A condition whose deadlines are this clock's: clock_timespec(). */
 static inline void clock_cond_init(pthread_cond_t *cond)
 {
