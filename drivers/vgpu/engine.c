@@ -64,7 +64,7 @@ static void log_fault(struct vgpu *gpu)
                          fault->code, fault->field);
 }
 
-uint32_t vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts)
+void vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts)
 {
     uint32_t due;
 
@@ -74,7 +74,19 @@ uint32_t vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t int
     if (step == VGPU_STEP_FAULT)
         due |= vgpu_regs_fault(gpu, &gpu->ring.fault);
     gpu->regs.counters = gpu->ring.counters;
-    return due;
+    if (due) {
+        pthread_mutex_unlock(&gpu->parent->lock);
+        vgpu_interrupt(gpu, due);
+        pthread_mutex_lock(&gpu->parent->lock);
+    }
+}
+
+void vgpu_engine_let_go(struct vgpu *gpu)
+{
+    if (gpu->hold)
+        pthread_cond_broadcast(&gpu->parent->quiet);
+    else
+        vgpu_engine_kick(gpu);
 }
 
 /*
@@ -89,7 +101,7 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
 
     gpu->running = true;
     while (has_work(gpu) && !gpu->hold && start < deadline) {
-        uint32_t tail = gpu->regs.tail, interrupts = 0, due;
+        uint32_t tail = gpu->regs.tail, interrupts = 0;
         uint64_t end;
 
         pthread_mutex_unlock(&parent->lock);
@@ -108,21 +120,13 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
             pthread_cond_signal(&gpu->settle);
             break;
         }
-        due = vgpu_engine_publish(gpu, step, interrupts);
-        if (due) {
-            pthread_mutex_unlock(&parent->lock);
-            vgpu_interrupt(gpu, due);
-            pthread_mutex_lock(&parent->lock);
-        }
+        vgpu_engine_publish(gpu, step, interrupts);
     }
     pthread_mutex_unlock(&parent->lock);
     vgpu_pins_drop(&gpu->pins);
     pthread_mutex_lock(&parent->lock);
     gpu->running = false;
-    if (gpu->hold)
-        pthread_cond_broadcast(&parent->quiet);
-    else
-        vgpu_engine_kick(gpu);
+    vgpu_engine_let_go(gpu);
 }
 
 static void *engine_main(void *opaque)

@@ -112,11 +112,10 @@ void vgpu_ggtt_free(struct vgpu_ggtt *ggtt, uint64_t address, uint64_t len,
                     struct vgpu_settle *settle)
 {
     pthread_mutex_lock(&ggtt->lock);
-    settle->pages = vgpu_vram_count(ggtt->vram, address, len);
+    settle->pages = vgpu_vram_mark(ggtt->vram, address, len, false);
     if (settle->pages) {
         settle->address = address;
         settle->len = len;
-        vgpu_vram_mark(ggtt->vram, address, len, false);
         for (uint32_t i = 0; i < ggtt->count; i++) {
             if (entry_names(ggtt->entries[i], address, len))
                 entry_store(ggtt, i, 0, settle);

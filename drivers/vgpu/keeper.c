@@ -9,8 +9,6 @@ static void *keeper_main(void *opaque)
 
     pthread_mutex_lock(&parent->lock);
     while (!gpu->keeper_stop) {
-        uint32_t due;
-
         if (!gpu->settling) {
             pthread_cond_wait(&gpu->settle, &parent->lock);
             continue;
@@ -18,17 +16,9 @@ static void *keeper_main(void *opaque)
         pthread_mutex_unlock(&parent->lock);
         vgpu_aperture_settle(gpu, &gpu->ring.settle);
         pthread_mutex_lock(&parent->lock);
-        due = vgpu_engine_publish(gpu, gpu->settle_step, 0);
-        if (due) {
-            pthread_mutex_unlock(&parent->lock);
-            vgpu_interrupt(gpu, due);
-            pthread_mutex_lock(&parent->lock);
-        }
+        vgpu_engine_publish(gpu, gpu->settle_step, 0);
         gpu->settling = false;
-        if (gpu->hold)
-            pthread_cond_broadcast(&parent->quiet);
-        else
-            vgpu_engine_kick(gpu);
+        vgpu_engine_let_go(gpu);
     }
     pthread_mutex_unlock(&parent->lock);
     return NULL;

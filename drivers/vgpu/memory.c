@@ -55,6 +55,15 @@ static bool vram_holds(const struct vgpu_memory *memory, uint64_t address, uint6
     return false;
 }
 
+/* Between one of the memories, at `ptr`, and a buffer. */
+static void move(uint8_t *ptr, uint8_t *buf, size_t len, bool write)
+{
+    if (write)
+        memcpy(ptr, buf, len);
+    else
+        memcpy(buf, ptr, len);
+}
+
 static int guest_move(const struct vgpu_memory *memory, uint64_t address, uint8_t *buf, size_t len,
                       unsigned prot)
 {
@@ -72,42 +81,38 @@ static int guest_move(const struct vgpu_memory *memory, uint64_t address, uint8_
 
         if (piece == 0)
             ret = -EFAULT;
-        else if (prot == UMDEV_WRITE)
-            memcpy(ptr, buf + done, piece);
         else
-            memcpy(buf + done, ptr, piece);
+            move(ptr, buf + done, piece, prot == UMDEV_WRITE);
         done += piece;
     }
     vgpu_pins_put(hold);
     return ret;
 }
 
-bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t address, void *buf,
-                      size_t len, struct vgpu_fault *fault)
+static bool memory_move(const struct vgpu_memory *memory, bool guest, uint64_t address,
+                        uint8_t *buf, size_t len, unsigned prot, struct vgpu_fault *fault)
 {
     if (guest) {
-        int ret = guest_move(memory, address, buf, len, UMDEV_READ);
+        int ret = guest_move(memory, address, buf, len, prot);
 
         return ret ? dma_fault(fault, ret, address) : true;
     }
     if (!vram_holds(memory, address, len, fault))
         return false;
-    memcpy(buf, memory->vram->bytes + address, len);
+    move(memory->vram->bytes + address, buf, len, prot == UMDEV_WRITE);
     return true;
+}
+
+bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t address, void *buf,
+                      size_t len, struct vgpu_fault *fault)
+{
+    return memory_move(memory, guest, address, buf, len, UMDEV_READ, fault);
 }
 
 bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t address,
                        const void *buf, size_t len, struct vgpu_fault *fault)
 {
-    if (guest) {
-        int ret = guest_move(memory, address, (void *)buf, len, UMDEV_WRITE);
-
-        return ret ? dma_fault(fault, ret, address) : true;
-    }
-    if (!vram_holds(memory, address, len, fault))
-        return false;
-    memcpy(memory->vram->bytes + address, buf, len);
-    return true;
+    return memory_move(memory, guest, address, (uint8_t *)(uintptr_t)buf, len, UMDEV_WRITE, fault);
 }
 
 bool vgpu_memory_store64(const struct vgpu_memory *memory, uint64_t iova, uint64_t value,
@@ -238,10 +243,7 @@ static bool view_copy(struct vgpu_view *view, uint32_t x, uint32_t y, uint32_t c
         if (!ptr)
             return false;
         len = len < left ? len : left;
-        if (write)
-            memcpy(ptr, buf, len);
-        else
-            memcpy(buf, ptr, len);
+        move(ptr, buf, len, write);
         address += len;
         buf += len;
         left -= len;

@@ -138,6 +138,14 @@ static bool check_zero(const struct decoder *dec, uint64_t value, size_t field)
     return value == 0 || refuse(dec, VGPU_ERR_RESERVED, field);
 }
 
+/* Where a number is to be stored in guest memory, if it is. */
+static bool check_store(const struct decoder *dec, bool wanted, uint64_t address, size_t field)
+{
+    if (!wanted)
+        return check_zero(dec, address, field);
+    return address % 8 == 0 || refuse(dec, VGPU_ERR_PARAMETER, field);
+}
+
 static bool decode_nop(const struct decoder *dec, const void *bytes, struct vgpu_command *command)
 {
     (void)dec;
@@ -206,15 +214,10 @@ static bool decode_fence(const struct decoder *dec, const void *bytes, struct vg
     struct vgpu_fence p;
 
     memcpy(&p, bytes, sizeof(p));
-    if (!(command->flags & VGPU_FENCE_WRITE)) {
-        if (!check_zero(dec, p.address, offsetof(struct vgpu_fence, address)))
-            return false;
-    } else if (p.address % 8) {
-        return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_fence, address));
-    }
     command->fence.address = p.address;
     command->fence.value = p.value;
-    return true;
+    return check_store(dec, command->flags & VGPU_FENCE_WRITE, p.address,
+                       offsetof(struct vgpu_fence, address));
 }
 
 static bool decode_batch(const struct decoder *dec, const void *bytes, struct vgpu_command *command)
@@ -305,16 +308,10 @@ static bool decode_alloc(const struct decoder *dec, const void *bytes, struct vg
     struct vgpu_alloc p;
 
     memcpy(&p, bytes, sizeof(p));
-    if (!check_growable(dec, p.address, p.bytes, command))
-        return false;
-    if (!(command->flags & VGPU_ALLOC_RESULT)) {
-        if (!check_zero(dec, p.result, offsetof(struct vgpu_alloc, result)))
-            return false;
-    } else if (p.result % 8) {
-        return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_alloc, result));
-    }
     command->alloc.result = p.result;
-    return true;
+    return check_growable(dec, p.address, p.bytes, command) &&
+           check_store(dec, command->flags & VGPU_ALLOC_RESULT, p.result,
+                       offsetof(struct vgpu_alloc, result));
 }
 
 static bool decode_free(const struct decoder *dec, const void *bytes, struct vgpu_command *command)

@@ -115,8 +115,11 @@ void vgpu_engine_kick(struct vgpu *gpu);
  */
 void vgpu_engine_quiesce(struct vgpu *gpu);
 
-/* Lock held: show the client how far its ring is. Returns the interrupts that are due. */
-uint32_t vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts);
+/* Lock held, dropped to interrupt: show the client how far its ring is. */
+void vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts);
+/* Lock held: an engine or the keeper has done its turn, and is not `running` or `settling` any
+ * more. */
+void vgpu_engine_let_go(struct vgpu *gpu);
 /* A thread without the program's signals. −EAGAIN. */
 int vgpu_thread_start(pthread_t *thread, void *(*main)(void *opaque), void *opaque);
 

@@ -112,18 +112,17 @@ uint64_t vgpu_vram_count(const struct vgpu_vram *vram, uint64_t address, uint64_
     return count;
 }
 
-void vgpu_vram_mark(struct vgpu_vram *vram, uint64_t address, uint64_t len, bool allocated)
+uint64_t vgpu_vram_mark(struct vgpu_vram *vram, uint64_t address, uint64_t len, bool allocated)
 {
-    uint64_t page = (address - vram->share) / VGPU_PAGE, end = page + len / VGPU_PAGE;
-    uint64_t before = vgpu_vram_count(vram, address, len);
+    uint64_t page = (address - vram->share) / VGPU_PAGE, end = page + len / VGPU_PAGE, count = 0;
 
     for (; page < end; page = page / 64 * 64 + 64) {
-        uint64_t mask = word_mask(page, end);
+        uint64_t *word = &vram->pages[page / 64];
+        uint64_t changed = word_mask(page, end) & (allocated ? ~*word : *word);
 
-        if (allocated)
-            vram->pages[page / 64] |= mask;
-        else
-            vram->pages[page / 64] &= ~mask;
+        *word ^= changed;
+        count += (unsigned)__builtin_popcountll(changed);
     }
-    vram->allocated += (allocated ? len / VGPU_PAGE : 0) - before;
+    vram->allocated += allocated ? count : -count;
+    return count;
 }

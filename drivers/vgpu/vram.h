@@ -47,7 +47,7 @@ bool vgpu_vram_holds(const struct vgpu_vram *vram, uint64_t address, uint64_t le
 bool vgpu_vram_growable(const struct vgpu_vram *vram, uint64_t address, uint64_t len);
 /* How many pages of such a range are allocated. */
 uint64_t vgpu_vram_count(const struct vgpu_vram *vram, uint64_t address, uint64_t len);
-/* Make all pages of such a range allocated, or none. */
-void vgpu_vram_mark(struct vgpu_vram *vram, uint64_t address, uint64_t len, bool allocated);
+/* Make all pages of such a range allocated, or none. Returns how many were not so before. */
+uint64_t vgpu_vram_mark(struct vgpu_vram *vram, uint64_t address, uint64_t len, bool allocated);
 
 #endif

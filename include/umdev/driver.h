@@ -315,8 +315,9 @@ enum umdev_threads {
 /*
  * The callbacks. A device is created, opened by a client, closed, opened by the next …, removed:
  *
- *     parent_open ( create ( open ( read | write | map_request | reset | irqs_changed | dma_unmap
- * )* close )* remove )* parent_close
+ *     parent_open ( create ( open ( CALL )* close )* remove )* parent_close
+ *
+ * where CALL is read, write, map_request, page_written, reset, irqs_changed or dma_unmap.
  *
  * "close" comes also when the client dies. After close the client's memory and interrupts are gone.
  * A callback that returns an error: −errno; the client gets it where it asked for something.

@@ -3,6 +3,7 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -13,6 +14,33 @@ static inline uint64_t clock_now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* What is left until then, for poll(2). Rounded up: a wait that ends early would spin. */
+static inline int clock_ms_until(uint64_t deadline_ns)
+{
+    uint64_t now = clock_now_ns(), ms;
+
+    if (deadline_ns <= now)
+        return 0;
+    ms = (deadline_ns - now) / 1000000u + 1;
+    return ms < INT32_MAX ? (int)ms : INT32_MAX;
+}
+
+/* A condition whose deadlines are this clock's: clock_timespec(). */
+static inline void clock_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+static inline struct timespec clock_timespec(uint64_t ns)
+{
+    return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
 }
 
 #endif

@@ -143,11 +143,6 @@ int client_wait(const struct umdev_client *client, short events, uint64_t deadli
  * −ETIMEDOUT. */
 int client_wait_woken(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline);
 
-/*
- * Start a thread with the program's signals blocked, which are for its own threads; but those of a
- * fault in its memory. −EAGAIN.
- */
-int client_thread_start(pthread_t *thread, void *(*run)(void *argument), void *argument);
 /* device.c: umdev_client_dma_map(), of memory that is at `ptr`; NULL: not said. */
 int client_dma_map(struct umdev_client *client, int fd, uint64_t fd_offset, umdev_iova_t iova,
                    uint64_t size, unsigned prot, void *ptr);

@@ -3,6 +3,7 @@
  * The reader, which turns touches into requests, and the mapper, which does what the server says.
  */
 #include "base/cleanup.h"
+#include "base/thread.h"
 #include "base/uffd.h"
 #include "client/fault.h"
 
@@ -175,11 +176,11 @@ static void *mapper_run(void *argument)
 
 int fault_threads_start(struct client_fault *fault)
 {
-    int ret = client_thread_start(&fault->reader, reader_run, fault);
+    int ret = thread_start(&fault->reader, reader_run, fault);
 
     fault->reader_runs = !ret;
     if (!ret) {
-        ret = client_thread_start(&fault->mapper, mapper_run, fault);
+        ret = thread_start(&fault->mapper, mapper_run, fault);
         fault->mapper_runs = !ret;
     }
     return ret;

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "base/thread.h"
 #include "client/client.h"
 
 #include <errno.h>
@@ -271,7 +272,7 @@ int client_memory_serve(struct umdev_client *client)
         memory->reply = reply;
     }
     memory->pid = getpid();
-    ret = client_thread_start(&memory->thread, service_run, client);
+    ret = thread_start(&memory->thread, service_run, client);
     if (ret)
         return ret;
     atomic_store(&memory->served, true);

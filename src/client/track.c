@@ -13,6 +13,7 @@
  */
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "base/thread.h"
 #include "base/uffd.h"
 #include "client/client.h"
 
@@ -138,7 +139,7 @@ static int start_watch(struct client_track *track)
     if (wake < 0)
         return -errno;
     track->wake = wake;
-    ret = client_thread_start(&track->thread, watch, track);
+    ret = thread_start(&track->thread, watch, track);
     if (ret) {
         track->wake = -1;
         return ret;

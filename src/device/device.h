@@ -258,7 +258,7 @@ void device_dma_abort(struct umdev_device *dev, int error);
  * one that this feature has not; fewer bytes than it needs; unknown flags. ENOTTY: no such feature.
  * feature.c.
  */
-int device_feature_check(const struct umdev_device *dev, uint32_t flags, size_t size);
+int device_feature_check(uint32_t flags, size_t size);
 /* DMA logging. It ends with the session, not with a reset. */
 struct dirty_log *device_dirty_log(struct umdev_device *dev);
 

@@ -24,13 +24,8 @@ struct answer {
 
 void faults_init(struct device_faults *faults)
 {
-    pthread_condattr_t attributes;
-
     pthread_mutex_init(&faults->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&faults->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_cond_init(&faults->changed);
     faults->timeout_ms = FAULT_TIMEOUT_MS;
 }
 
@@ -342,15 +337,20 @@ struct fault_request {
     void *opaque;
 };
 
+static struct device_map map_refused(unsigned region, uint64_t page)
+{
+    return (struct device_map){
+        .region = region,
+        .first = page,
+        .last = page + PAGE_SIZE_4K - 1,
+        .fd = -1,
+    };
+}
+
 static int answer_send(struct umdev_device *dev, struct answer *answer, void *opaque)
 {
     const struct fault_request *request = opaque;
-    struct device_map map = {
-        .region = request->region,
-        .first = request->page,
-        .last = request->page + PAGE_SIZE_4K - 1,
-        .fd = -1,
-    };
+    struct device_map map = map_refused(request->region, request->page);
     int ret;
 
     if (answer->error == 0 && (answer->trapped || mem_is_kept(dev, answer->map.mem)))
@@ -377,16 +377,11 @@ int device_fault(struct umdev_device *dev, struct device_mapper *mapper, unsigne
                  uint64_t offset, unsigned access, void *opaque)
 {
     struct fault_request request = {region, align_down(offset, PAGE_SIZE_4K), mapper, opaque};
-    struct device_map nothing = {
-        .region = region,
-        .first = request.page,
-        .last = request.page + PAGE_SIZE_4K - 1,
-        .fd = -1,
-    };
+    struct device_map refused = map_refused(region, request.page);
 
     if (region >= dev->nregions || !fault_region_is_offered(dev, region) ||
         offset >= dev->regions[region].size || access == 0 || access & ~(unsigned)UMDEV_RW)
-        return mapper->answer(mapper, opaque, &nothing, EINVAL);
+        return mapper->answer(mapper, opaque, &refused, EINVAL);
     SERIALISE_FOR_SCOPE(dev);
     return fault_ask(dev, region, request.page, access, answer_send, &request);
 }

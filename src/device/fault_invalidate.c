@@ -56,8 +56,7 @@ void device_get_fault_stats(struct umdev_device *dev, struct device_fault_stats 
 /* With the lock, given up meanwhile. */
 static void asks_let_through(struct device_faults *faults)
 {
-    uint64_t until_ns = clock_now_ns() + COURTESY_NS;
-    const struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+    const struct timespec until = clock_timespec(clock_now_ns() + COURTESY_NS);
 
     while (faults->starving > 0)
         if (pthread_cond_timedwait(&faults->changed, &faults->lock, &until))

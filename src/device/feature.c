@@ -26,13 +26,12 @@ static const struct feature *feature_find(uint32_t index)
     return NULL;
 }
 
-int device_feature_check(const struct umdev_device *dev, uint32_t flags, size_t size)
+int device_feature_check(uint32_t flags, size_t size)
 {
     const struct feature *feature = feature_find(flags & VFIO_DEVICE_FEATURE_MASK);
     bool probe = flags & VFIO_DEVICE_FEATURE_PROBE;
     uint32_t operations = flags & OPERATIONS;
 
-    (void)dev;
     if (flags & ~(uint32_t)(VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_PROBE | OPERATIONS) ||
         (operations == OPERATIONS && !probe))
         return -EINVAL;

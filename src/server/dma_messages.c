@@ -21,7 +21,6 @@
 
 /* How long an overdue answer is looked for in what the client has sent. */
 #define EXCUSED_NS UINT64_C(1000000000)
-#define NS_PER_MS  UINT64_C(1000000)
 
 /* A client that always has one more message ready does not keep its device from its memory. */
 #define PASS_OVER_MAX 64
@@ -122,13 +121,10 @@ static int check_overdue(struct session *session)
     return -ETIMEDOUT;
 }
 
+/* −1: there is nothing to wait for. */
 static int ms_until(uint64_t due)
 {
-    uint64_t now = clock_now_ns();
-
-    if (!due)
-        return -1;
-    return due <= now ? 0 : (int)((due - now) / NS_PER_MS + 1);
+    return due ? clock_ms_until(due) : -1;
 }
 
 int session_dma_send(struct session *session, int *timeout_ms)

@@ -160,14 +160,6 @@ static void channel_receive(struct fault_channel *channel)
     }
 }
 
-static int timeout_until(uint64_t deadline_ns)
-{
-    uint64_t now = clock_now_ns();
-
-    /* Rounded up: a wait that ends early would spin. */
-    return deadline_ns > now ? (int)MIN((deadline_ns - now) / 1000000 + 1, (uint64_t)INT32_MAX) : 0;
-}
-
 /* With the lock, given up meanwhile, and nobody reading: take the role for one look at the socket.
  */
 static void channel_read(struct fault_channel *channel, uint64_t deadline_ns)
@@ -176,7 +168,7 @@ static void channel_read(struct fault_channel *channel, uint64_t deadline_ns)
 
     channel->reading = true;
     pthread_mutex_unlock(&channel->lock);
-    poll(&poll_fd, 1, timeout_until(deadline_ns));
+    poll(&poll_fd, 1, clock_ms_until(deadline_ns));
     pthread_mutex_lock(&channel->lock);
     channel->reading = false;
     channel_receive(channel);
@@ -339,7 +331,7 @@ static int channel_wait_room(struct device_mapper *mapper, uint64_t deadline_ns)
     int n;
 
     do
-        n = poll(&poll_fd, 1, timeout_until(deadline_ns));
+        n = poll(&poll_fd, 1, clock_ms_until(deadline_ns));
     while (n < 0 && errno == EINTR);
     if (n == 0)
         return -ETIMEDOUT;
@@ -372,8 +364,7 @@ static int send_behind(struct fault_channel *channel, struct device_invalidation
 static int channel_wait(struct device_mapper *mapper, struct device_invalidation *invalidation,
                         uint64_t deadline_ns)
 {
-    const struct timespec deadline = {(time_t)(deadline_ns / 1000000000),
-                                      (long)(deadline_ns % 1000000000)};
+    const struct timespec deadline = clock_timespec(deadline_ns);
     struct fault_channel *channel = channel_of(mapper);
     struct device_invalidation **link = &channel->sent;
     LOCK_FOR_SCOPE(&channel->lock);
@@ -502,7 +493,6 @@ static void channel_destroy(struct fault_channel *channel)
 static struct fault_channel *channel_alloc(struct umdev_device *dev, int fd)
 {
     struct fault_channel *channel = calloc(1, sizeof(*channel));
-    pthread_condattr_t attributes;
 
     if (!channel)
         return NULL;
@@ -511,10 +501,7 @@ static struct fault_channel *channel_alloc(struct umdev_device *dev, int fd)
     channel->dev = dev;
     channel->fd = fd;
     pthread_mutex_init(&channel->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&channel->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_cond_init(&channel->changed);
     return channel;
 }
 

@@ -96,7 +96,7 @@ int session_request_feature(struct session *session, const struct wire_message *
     request.size = message->body_size - sizeof(request.head);
     if (request.head.argsz < message->body_size)
         return -EINVAL;
-    ret = device_feature_check(session->dev, request.head.flags, request.size);
+    ret = device_feature_check(request.head.flags, request.size);
     if (ret < 0)
         return ret;
     memcpy(reply->body, message->body, message->body_size);

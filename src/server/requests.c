@@ -401,14 +401,20 @@ int session_request(struct session *session, const struct wire_message *message,
 
     if (command == WIRE_VERSION)
         return -EINVAL;
-    if (command == WIRE_UMDEV_DMA_PROTECT)
+    switch (command) {
+    case WIRE_UMDEV_DMA_PROTECT:
         return request_dma_protect(&request);
-    if (session_is_track_command(command))
+    case WIRE_UMDEV_TRACK_INFO:
+    case WIRE_UMDEV_TRACK:
+    case WIRE_UMDEV_DMA_MAP_AT:
         return session_track(session, message, reply);
-    if (command == WIRE_UMDEV_FAULT_CHANNEL)
+    case WIRE_UMDEV_FAULT_CHANNEL:
         return session_fault_channel(session, message, reply);
-    if (command == WIRE_UMDEV_FAULT_IDENTITY)
+    case WIRE_UMDEV_FAULT_IDENTITY:
         return session_fault_identity(session, message, reply);
+    default:
+        break;
+    }
     if (command >= ARRAY_SIZE(commands) || !commands[command].handle)
         return -ENOSYS;
     if (message->body_size < commands[command].body ||

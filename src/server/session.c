@@ -19,7 +19,6 @@
 static void session_disconnect(struct device_client *client)
 {
     struct session *session = (struct session *)((char *)client - offsetof(struct session, client));
-
     struct fault_channel *channel = atomic_load(&session->fault_channel);
 
     shutdown(session->sock, SHUT_RDWR);

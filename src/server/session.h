@@ -81,8 +81,7 @@ int session_fault_identity(struct session *session, const struct wire_message *m
 
 /* DMA_MAP's flags as a protection. −EINVAL: unknown ones. */
 int session_dma_prot(uint32_t flags, unsigned *prot);
-/* Whether it is one of write tracking's commands; and its answer. track_requests.c. */
-bool session_is_track_command(uint16_t command);
+/* TRACK_INFO, TRACK, DMA_MAP_AT. track_requests.c. */
 int session_track(struct session *session, const struct wire_message *message,
                   struct session_reply *reply);
 

@@ -10,12 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-bool session_is_track_command(uint16_t command)
-{
-    return command == WIRE_UMDEV_TRACK_INFO || command == WIRE_UMDEV_TRACK ||
-           command == WIRE_UMDEV_DMA_MAP_AT;
-}
-
 /* The body of the first two. */
 static int get_body(const struct wire_message *message, unsigned nfds,
                     struct wire_umdev_track *body)

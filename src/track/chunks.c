@@ -218,20 +218,15 @@ int track_extents_add(struct track_extents *extents, uint64_t first, uint64_t la
     return 0;
 }
 
-/* The runs of bits in a word. */
-static int add_runs(struct track_extents *extents, uint64_t number, uint64_t bits)
+int track_extents_add_runs(struct track_extents *extents, uint64_t number, uint64_t bits)
 {
     int ret = 0;
 
     while (bits && !ret) {
-        unsigned first = (unsigned)__builtin_ctzll(bits);
-        uint64_t rest = ~(bits >> first);
-        unsigned count = rest ? (unsigned)__builtin_ctzll(rest) : TRACK_CHUNK_PAGES;
-        uint64_t page = number * TRACK_CHUNK_PAGES + first;
+        struct track_extent run = track_first_run(number, bits);
 
-        count = MIN(count, TRACK_CHUNK_PAGES - first);
-        ret = track_extents_add(extents, page, page + count - 1);
-        bits &= ~track_mask(number, page, page + count - 1);
+        ret = track_extents_add(extents, run.first, run.last);
+        bits &= ~track_mask(number, run.first, run.last);
     }
     return ret;
 }
@@ -244,8 +239,8 @@ int track_update_protected(struct track *track)
         return 0;
     track->protected.count = 0;
     for (size_t i = 0; !ret && i < track->count; i++)
-        ret = add_runs(&track->protected, track->numbers[i],
-                       track->chunks[i]->tracked & ~track->chunks[i]->compared);
+        ret = track_extents_add_runs(&track->protected, track->numbers[i],
+                                     track->chunks[i]->tracked & ~track->chunks[i]->compared);
     if (!ret)
         track->protected_is_old = false;
     return ret;

@@ -92,18 +92,14 @@ static int tell_bits(struct track *track, const struct track_chunk *chunk, uint6
     int ret = 0;
 
     while (*bits && !ret) {
-        unsigned at = (unsigned)__builtin_ctzll(*bits);
-        uint64_t rest = ~(*bits >> at);
-        unsigned count = rest ? (unsigned)__builtin_ctzll(rest) : TRACK_CHUNK_PAGES;
-        uint64_t first = chunk->number * TRACK_CHUNK_PAGES + at;
-        uint64_t last = first + MIN(count, TRACK_CHUNK_PAGES - at) - 1;
+        struct track_extent run = track_first_run(chunk->number, *bits);
 
         if (protect)
-            ret = track_extents_add(protect, first, last);
+            ret = track_extents_add(protect, run.first, run.last);
         if (!ret)
-            ret = track_emit(track, first, last, UMDEV_TRACK_WRITTEN);
+            ret = track_emit(track, run.first, run.last, UMDEV_TRACK_WRITTEN);
         if (!ret)
-            *bits &= ~track_mask(chunk->number, first, last);
+            *bits &= ~track_mask(chunk->number, run.first, run.last);
     }
     return ret;
 }

@@ -2,13 +2,14 @@
 #include "track/events.h"
 
 #include "base/cleanup.h"
+#include "base/thread.h"
+#include "base/uffd.h"
 #include "track/private.h"
 #include "track/uffd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
@@ -89,7 +90,7 @@ static void let_write(struct track_space *space, uint64_t page)
     }
     /* Where this fails, the writer tries again, and finds the page gone, or comes again. */
     if (track_uffd_protect(space->uffd, track_bytes(page, page), false))
-        track_uffd_wake(space->uffd, track_bytes(page, page));
+        uffd_wake_page(space->uffd, page << TRACK_PAGE_SHIFT);
 }
 
 static void handle(struct track_events *events, uint64_t page)
@@ -148,18 +149,6 @@ static void *events_main(void *opaque)
     return NULL;
 }
 
-static int start_thread(struct track_events *events)
-{
-    sigset_t all, before;
-    int ret;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    ret = pthread_create(&events->thread, NULL, events_main, events);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -ret;
-}
-
 int track_events_start(struct track_space *space, struct track_events **result)
 {
     struct track_events *events;
@@ -175,7 +164,7 @@ int track_events_start(struct track_space *space, struct track_events **result)
         return -ENOMEM;
     events->space = space;
     events->wake = eventfd(0, EFD_CLOEXEC);
-    ret = events->wake < 0 ? -errno : start_thread(events);
+    ret = events->wake < 0 ? -errno : thread_start(&events->thread, events_main, events);
     if (ret) {
         if (events->wake >= 0)
             close(events->wake);

@@ -253,27 +253,6 @@ static void space_unlink(struct track_space *space)
     *link = space->next;
 }
 
-static int space_new(struct track_hub *hub, bool sync, dev_t device, ino_t inode,
-                     struct track_space **space)
-{
-    struct track_space *made = malloc(sizeof(*made));
-
-    if (!made)
-        return -ENOMEM;
-    *made = (struct track_space){
-        .hub = hub,
-        .refs = 1,
-        .uffd = -1,
-        .pagemap = -1,
-        .sync = sync,
-        .device = device,
-        .inode = inode,
-    };
-    pthread_mutex_init(&made->lock, NULL);
-    *space = made;
-    return 0;
-}
-
 /* One more reference to a space that is known. EINVAL: it is of the other kind. */
 static int space_find(struct track_hub *hub, bool sync, dev_t device, ino_t inode,
                       struct track_space **result)
@@ -325,27 +304,36 @@ static void space_enter(struct track_space *space, struct track *track)
     pthread_rwlock_unlock(&space->hub->lock);
 }
 
-static int space_make(struct track *track, int uffd, int pagemap, bool sync, dev_t device,
-                      ino_t inode, struct track_space **space)
+static int space_new(struct track_hub *hub, int uffd, int pagemap, bool sync, dev_t device,
+                     ino_t inode, struct track_space **space)
 {
-    struct track_hub *hub = track->hub;
-    int ret = space_new(hub, sync, device, inode, space);
+    struct track_space *made = malloc(sizeof(*made));
+    int ret = 0;
 
-    if (ret)
-        return ret;
-    (*space)->uffd = uffd;
-    (*space)->pagemap = pagemap;
+    if (!made)
+        return -ENOMEM;
+    *made = (struct track_space){
+        .hub = hub,
+        .refs = 1,
+        .uffd = uffd,
+        .pagemap = pagemap,
+        .sync = sync,
+        .device = device,
+        .inode = inode,
+    };
+    pthread_mutex_init(&made->lock, NULL);
     if (sync)
-        ret = track_events_start(*space, &(*space)->events);
+        ret = track_events_start(made, &made->events);
     if (ret) {
-        pthread_mutex_destroy(&(*space)->lock);
-        free(*space);
+        pthread_mutex_destroy(&made->lock);
+        free(made);
         return ret;
     }
     pthread_rwlock_wrlock(&hub->lock);
-    (*space)->next = hub->spaces;
-    hub->spaces = *space;
+    made->next = hub->spaces;
+    hub->spaces = made;
     pthread_rwlock_unlock(&hub->lock);
+    *space = made;
     return 0;
 }
 
@@ -367,7 +355,7 @@ int track_space_join(struct track *track, int uffd, int pagemap, bool sync)
         close(uffd);
         close(pagemap);
     } else {
-        ret = space_make(track, uffd, pagemap, sync, device, inode, &space);
+        ret = space_new(track->hub, uffd, pagemap, sync, device, inode, &space);
         if (ret)
             return ret;
     }

@@ -106,6 +106,17 @@ static inline uint64_t track_mask(uint64_t number, uint64_t first, uint64_t last
     return UINT64_MAX << low & UINT64_MAX >> (TRACK_CHUNK_PAGES - 1 - high);
 }
 
+/* The first run of bits, of which there is one, as pages of a chunk. */
+static inline struct track_extent track_first_run(uint64_t number, uint64_t bits)
+{
+    unsigned at = (unsigned)__builtin_ctzll(bits);
+    uint64_t rest = ~(bits >> at);
+    unsigned count = rest ? (unsigned)__builtin_ctzll(rest) : TRACK_CHUNK_PAGES;
+    uint64_t first = number * TRACK_CHUNK_PAGES + at;
+
+    return (struct track_extent){first, first + count - 1};
+}
+
 static inline struct range track_bytes(uint64_t first, uint64_t last)
 {
     return (struct range){first << TRACK_PAGE_SHIFT, last << TRACK_PAGE_SHIFT | (PAGE_SIZE_4K - 1)};
@@ -131,6 +142,8 @@ bool track_any(const struct track *track, uint64_t first, uint64_t last);
 /* Bring `protected` up to date. −ENOMEM. With `turn`. */
 int track_update_protected(struct track *track);
 int track_extents_add(struct track_extents *extents, uint64_t first, uint64_t last);
+/* The runs of a chunk's bits. */
+int track_extents_add_runs(struct track_extents *extents, uint64_t number, uint64_t bits);
 
 /* names.c; with the lock. */
 

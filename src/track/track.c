@@ -161,23 +161,8 @@ static void uncount(struct track *track, const struct track_extent *extent)
     }
 }
 
-/* The runs of pages that were not tracked. */
-static int add_fresh(struct track_extents *fresh, uint64_t number, uint64_t bits)
-{
-    int ret = 0;
-
-    if (bits == UINT64_MAX)
-        return track_extents_add(fresh, number * TRACK_CHUNK_PAGES,
-                                 number * TRACK_CHUNK_PAGES + TRACK_CHUNK_PAGES - 1);
-    for (; bits && !ret; bits &= bits - 1) {
-        uint64_t page = number * TRACK_CHUNK_PAGES + (unsigned)__builtin_ctzll(bits);
-
-        ret = track_extents_add(fresh, page, page);
-    }
-    return ret;
-}
-
-/* Add one to each page; all or none. The chunks are there. */
+/* Add one to each page, and those that were not tracked to *fresh; all or none. The chunks are
+ * there. */
 static int count_extent(struct track *track, const struct track_extent *extent,
                         struct track_extents *fresh)
 {
@@ -191,7 +176,7 @@ static int count_extent(struct track *track, const struct track_extent *extent,
 
         if (chunk->tracked & bits && chunk_is_full(chunk, bits))
             return -EOVERFLOW;
-        ret = add_fresh(fresh, chunk->number, bits & ~chunk->tracked);
+        ret = track_extents_add_runs(fresh, chunk->number, bits & ~chunk->tracked);
     }
     if (ret)
         return ret;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "track/uffd.h"
 
+#include "base/uffd.h"
+
 #include <errno.h>
 #include <linux/magic.h>
-#include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -26,28 +26,11 @@ struct pm_scan_arg {
 #define PM_SCAN_CHECK_WPASYNC (1 << 1)
 #endif
 
-#define LINK_SIZE 64
-
-static int read_link(int fd, char link[LINK_SIZE])
-{
-    char path[32];
-    ssize_t size;
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    size = readlink(path, link, LINK_SIZE - 1);
-    if (size < 0)
-        return -EINVAL;
-    link[size] = '\0';
-    return 0;
-}
-
 int track_uffd_check(int fd, dev_t *device, ino_t *inode)
 {
-    char link[LINK_SIZE];
     struct stat st;
 
-    /* A path begins with a slash: no file of this name passes. */
-    if (read_link(fd, link) || strcmp(link, "anon_inode:[userfaultfd]") != 0 || fstat(fd, &st))
+    if (!uffd_is(fd) || fstat(fd, &st))
         return -EINVAL;
     *device = st.st_dev;
     *inode = st.st_ino;
@@ -56,12 +39,18 @@ int track_uffd_check(int fd, dev_t *device, ino_t *inode)
 
 int track_pagemap_check(int fd)
 {
-    char link[LINK_SIZE];
+    char path[32], link[64];
     const char *name;
     struct statfs fs;
+    ssize_t size;
 
-    if (fstatfs(fd, &fs) || fs.f_type != PROC_SUPER_MAGIC || read_link(fd, link))
+    if (fstatfs(fd, &fs) || fs.f_type != PROC_SUPER_MAGIC)
         return -EINVAL;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    size = readlink(path, link, sizeof(link) - 1);
+    if (size < 0)
+        return -EINVAL;
+    link[size] = '\0';
     name = strrchr(link, '/');
     return name && strcmp(name, "/pagemap") == 0 ? 0 : -EINVAL;
 }
@@ -74,13 +63,6 @@ int track_uffd_protect(int uffd, struct range bytes, bool protect)
     };
 
     return ioctl(uffd, UFFDIO_WRITEPROTECT, &request) ? -errno : 0;
-}
-
-void track_uffd_wake(int uffd, struct range bytes)
-{
-    struct uffdio_range request = {.start = bytes.first, .len = bytes.last - bytes.first + 1};
-
-    ioctl(uffd, UFFDIO_WAKE, &request);
 }
 
 int track_pagemap_take(int pagemap, struct range bytes, struct track_written *written, size_t n,
@@ -107,13 +89,13 @@ int track_pagemap_take(int pagemap, struct range bytes, struct track_written *wr
 int track_uffd_take(int uffd, uint64_t *address)
 {
     struct uffd_msg message;
-    struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
-    ssize_t size = preadv2(uffd, &iov, 1, -1, RWF_NOWAIT);
+    int n = uffd_read_now(uffd, &message, 1);
 
-    if (size < 0)
-        return -errno;
-    if (size != sizeof(message))
-        return -ENODEV;
+    if (n <= 0)
+        return n < 0 ? n : -ENODEV;
+    /* An event of a fork comes with an fd. */
+    if (message.event == UFFD_EVENT_FORK)
+        close((int)message.arg.fork.ufd);
     if (message.event != UFFD_EVENT_PAGEFAULT ||
         !(message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP))
         return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The memory of another process by its userfaultfd and its pagemap: what of it was written.
+ * The memory of another process by its userfaultfd (base/uffd.h) and its pagemap: what of it was
+ * written.
  *
  * Both fds are a client's: it may do with their files what it likes. Nothing here reads or waits
  * for them but track_uffd_take(), which never waits. 0 or −errno.
@@ -30,8 +31,6 @@ int track_pagemap_check(int fd);
  * it is memory that was registered. ESRCH: the process has gone.
  */
 int track_uffd_protect(int uffd, struct range bytes, bool protect);
-/* Who waits tries again. */
-void track_uffd_wake(int uffd, struct range bytes);
 /*
  * Which pages of the range were written since they were protected, in order; protects them again,
  * each in the same step. Up to `n` ranges; *end: how far it looked. Their number, or EPERM: not all

@@ -16,6 +16,8 @@ from server import LIBC
 from trackclient import BASE, OFFER, TRACK, WRITTEN, Trackdev
 from vfiouser import PAGE
 
+EVENT_FORK = 1 << 1
+
 
 @pytest.fixture(scope="module")
 def servers():
@@ -132,6 +134,25 @@ def test_pagemap_of_another_process(servers):
     finally:
         other.kill()
         other.wait()
+
+
+def test_events_of_forks(servers):
+    """Each comes with an fd, which must not stay in the server: it is looked at in the end."""
+    with tc.userfaultfd(True, EVENT_FORK) as uffd, tc.pagemap() as pagemap, tc.memory() as memory:
+        memory.register(uffd)
+        with servers[True].negotiated(text=OFFER) as client:
+            device = Trackdev(client)
+            device.memory = memory
+            device.give(uffd, pagemap, True)
+            device.map(memory, 0, 2)
+            assert device.add(BASE, 2) == 0
+            for _ in range(3):
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0)
+                os.waitpid(pid, 0)
+            memory.write(0, 1)
+            assert device.collect() == [(BASE, 1, WRITTEN)]
 
 
 def test_any_fd(session):

@@ -45,17 +45,19 @@ def track_body(flags=0, argsz=8):
 
 
 @contextlib.contextmanager
-def userfaultfd(sync=False):
+def userfaultfd(sync=False, more=0):
     fd = LIBC.syscall(SYS_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)
     if fd < 0:
         pytest.skip("no userfaultfd here")
     try:
-        features = FEATURES | (0 if sync else ASYNC)
+        features = FEATURES | more | (0 if sync else ASYNC)
         fcntl.ioctl(fd, UFFDIO_API, struct.pack("=QQQ", UFFD_API, features, 0))
         yield fd
     except OSError as e:
         if e.errno == errno.EINVAL:
             pytest.skip("this kernel's userfaultfd lacks what is needed")
+        if more and e.errno == errno.EPERM:
+            pytest.skip("events of forks are for the privileged")
         raise
     finally:
         os.close(fd)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Write tracking with both ends real: the library's client on the library's server. */
 #include "fixture.h"
+#include "guard.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -14,6 +15,8 @@ static struct umdev_device *devices[2]; /* in the order of their creation */
 static unsigned num_devices;
 static enum umdev_track_mode mode;
 static atomic_uint told;
+static atomic_int taken_away = -1; /* a file, of which a part goes while the driver reads it */
+static atomic_int read_result;
 
 static int tracker_create(struct umdev_device *dev)
 {
@@ -23,9 +26,13 @@ static int tracker_create(struct umdev_device *dev)
 
 static void tracker_page_written(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last)
 {
-    (void)dev;
-    (void)first;
+    uint64_t value;
+
     (void)last;
+    if (taken_away >= 0) {
+        assert_int_equal(ftruncate(taken_away, PAGE), 0);
+        read_result = umdev_dma_read(dev, umdev_iova(first.value + PAGE), &value, sizeof(value));
+    }
     atomic_fetch_add(&told, 1);
 }
 
@@ -175,6 +182,27 @@ static void test_notify(void **state)
     write_page(&all, 3);
     assert_int_equal(told, 1);
     expect(devices[0], BASE + 3 * PAGE, PAGE);
+    end(&all);
+}
+
+/* A driver may look into memory when it is told, and the client take that away meanwhile. */
+static void test_notify_finds_no_memory(void **state)
+{
+    const uint16_t bus_master = 4;
+    struct all all;
+
+    (void)state;
+    begin(&all, UMDEV_TRACK_NOTIFY, UMDEV_TRACK_HELP_SYNC);
+    assert_int_equal(
+        umdev_client_write(all.client, UMDEV_REGION_CONFIG, 4, &bus_master, sizeof(bus_master)), 0);
+    map(&all, BASE);
+    assert_int_equal(umdev_track_add(devices[0], umdev_iova(BASE), PAGES * PAGE), 0);
+    guard_take_over();
+    taken_away = all.fd;
+    write_page(&all, 0);
+    taken_away = -1;
+    assert_int_equal(told, 1);
+    assert_int_equal(read_result, -EIO);
     end(&all);
 }
 
@@ -351,11 +379,17 @@ static void test_fork(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_collect),           cmocka_unit_test(test_notify),
-        cmocka_unit_test(test_private_memory),    cmocka_unit_test(test_two_devices),
-        cmocka_unit_test(test_notify_comes_late), cmocka_unit_test(test_without_a_tracker),
-        cmocka_unit_test(test_the_daemon_dies),   cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_collect),
+        cmocka_unit_test(test_notify),
+        cmocka_unit_test(test_private_memory),
+        cmocka_unit_test(test_two_devices),
+        cmocka_unit_test(test_notify_comes_late),
+        cmocka_unit_test(test_without_a_tracker),
+        cmocka_unit_test(test_the_daemon_dies),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_notify_finds_no_memory),
     };
 
+    guard_install();
     return cmocka_run_group_tests_name("host tracking", tests, NULL, NULL);
 }

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The library's own threads.
- */
-#include "client/client.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <signal.h>
 
-int client_thread_start(pthread_t *thread, void *(*run)(void *argument), void *argument)
+int thread_start(pthread_t *thread, void *(*run)(void *argument), void *argument)
 {
     sigset_t blocked, before;
     int ret;
