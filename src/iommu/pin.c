@@ -452,33 +452,26 @@ size_t iommu_unpin(struct iommu *iommu, umdev_iova_t iova, size_t count)
 
 /* ------------------------------------------------------------------ what may be written now */
 
-static void note_pages(struct iommu *iommu, const struct iommu_entry *entry, uint64_t page,
-                       uint64_t count, struct range range)
+void pins_note_held(struct iommu *iommu, const struct iommu_mapping *mapping, struct range range)
 {
-    uint64_t first = entry->first + page * PAGE_SIZE_4K;
-    uint64_t last = first + (count * PAGE_SIZE_4K - 1);
-
-    iommu_note_mapping(iommu, iommu_entry_mapping(entry),
-                       (struct range){MAX(first, range.first), MIN(last, range.last)});
-}
-
-/* With the lock held, of an entry that overlaps the range. */
-static void note_entry(struct iommu *iommu, const struct iommu_entry *entry, struct range range)
-{
-    const struct iommu_mapping *mapping = iommu_entry_mapping(entry);
-    uint64_t skip = entry->first < range.first ? range.first - entry->first : 0;
-    uint64_t last = (MIN(entry->last, range.last) - entry->first) / PAGE_SIZE_4K;
-    struct pin_run run = {.first = skip / PAGE_SIZE_4K};
+    uint64_t first = mapping->range.first;
+    struct range part = {MAX(first, range.first), MIN(mapping->range.last, range.last)};
+    struct pin_run run = {.first = (part.first - first) / PAGE_SIZE_4K};
+    uint64_t last = (part.last - first) / PAGE_SIZE_4K;
 
     if (mapping->pin.whole && !iommu->pins.asked && mapping->pin.prot & UMDEV_WRITE) {
-        note_pages(iommu, entry, run.first, last - run.first + 1, range);
+        iommu_note_mapping(iommu, mapping, part);
         return;
     }
     if (!mapping->pin.held)
         return;
     while (pin_table_next(mapping->pin.table, run.first + run.count, &run) && run.first <= last) {
+        uint64_t at = first + run.first * PAGE_SIZE_4K;
+        uint64_t end = at + (run.count * PAGE_SIZE_4K - 1);
+
         if (run.write)
-            note_pages(iommu, entry, run.first, run.count, range);
+            iommu_note_mapping(iommu, mapping,
+                               (struct range){MAX(at, part.first), MIN(end, part.last)});
     }
 }
 
@@ -493,7 +486,7 @@ void iommu_note_held(void *opaque, struct range range)
     place = iommu_place_at(walk.section.root, range.first);
     for (; (entry = iommu_place_entry(&place)) && entry->first <= range.last;
          iommu_place_next(&place))
-        note_entry(walk.iommu, entry, range);
+        pins_note_held(walk.iommu, iommu_entry_mapping(entry), range);
     pthread_mutex_unlock(&walk.iommu->pins.lock);
     walk_end(&walk);
 }

@@ -126,6 +126,8 @@ void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list);
  * pins everything and its driver pins nothing itself: then nobody knows what an engine writes.
  */
 void iommu_note_held(void *iommu, struct range range);
+/* The same for one mapping, which overlaps the range; with `lock` held. */
+void pins_note_held(struct iommu *iommu, const struct iommu_mapping *mapping, struct range range);
 /*
  * A mapping's protection becomes `prot`. Pins that it does not allow any more are torn, with all
  * others of the mapping; those that stay, and whole mappings, follow in the domain. Where that

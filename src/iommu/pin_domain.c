@@ -7,7 +7,6 @@
 #include "iommu/private.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 /* Memory that a driver may still use by its address, after its mapping is gone. */
@@ -339,26 +338,6 @@ void iommu_pins_settle(struct iommu_pins *pins)
     pthread_mutex_unlock(&pins->lock);
 }
 
-/* The last moment at which the engine may have written to what is pinned for it. */
-static void note_written(struct iommu *iommu, const struct iommu_mapping *mapping)
-{
-    const struct iommu_pins *pins = &iommu->pins;
-    bool all = mapping->pin.whole && !pins->asked && mapping->pin.prot & UMDEV_WRITE;
-    struct pin_run run = {0};
-
-    if (all)
-        iommu_note_mapping(iommu, mapping, mapping->range);
-    if (all || !mapping->pin.held)
-        return;
-    while (pin_table_next(mapping->pin.table, run.first + run.count, &run)) {
-        uint64_t first = mapping->range.first + run.first * PAGE_SIZE_4K;
-
-        if (run.write)
-            iommu_note_mapping(iommu, mapping,
-                               (struct range){first, first + (run.count * PAGE_SIZE_4K - 1)});
-    }
-}
-
 void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list)
 {
     struct iommu_pins *pins = &iommu->pins;
@@ -368,7 +347,8 @@ void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list)
     for (struct iommu_mapping *mapping = list; mapping; mapping = mapping->next) {
         any |= mapping->pin.table || mapping->pin.whole;
         mapping->pin.cut = true;
-        note_written(iommu, mapping);
+        /* The last moment at which the engine may have written. */
+        pins_note_held(iommu, mapping, mapping->range);
         unmap_all(pins, mapping);
         if (mapping->pin.held && pins_mode(pins) == UMDEV_BUS_IDENTITY)
             adopt_orphan(pins, mapping);
@@ -476,7 +456,7 @@ bool iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsi
         return false;
     }
     if (before & ~prot & UMDEV_WRITE)
-        note_written(iommu, mapping);
+        pins_note_held(iommu, mapping, mapping->range);
     if (pins_exceed(mapping, prot))
         tear(pins, mapping, false, &dead);
     /* The device is stopped, as one with torn pins, and reaches nothing of it. */
