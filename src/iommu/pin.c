@@ -61,15 +61,15 @@ static bool piece_enters(const struct piece *piece)
 static int piece_prepare(struct iommu_pins *pins, const struct piece *piece)
 {
     struct iommu_mapping *mapping = piece->mapping;
-    uint64_t pages = range_size_minus_1(mapping->range) / PAGE_SIZE_4K + 1;
 
-    if (pins_mode(pins) == UMDEV_BUS_IDENTITY && !mapping->pin.orphan)
+    if (pins_mode(pins) == UMDEV_BUS_IDENTITY && !mapping->pin.orphan) {
         mapping->pin.orphan = pin_orphan_new();
-    if (pins_mode(pins) == UMDEV_BUS_IDENTITY && !mapping->pin.orphan)
-        return -ENOMEM;
+        if (!mapping->pin.orphan)
+            return -ENOMEM;
+    }
     if (mapping->pin.table)
         return 0;
-    return pin_table_new(pages, pins_numbered(pins, mapping), &mapping->pin.table);
+    return pin_table_new(pins_pages(mapping), pins_numbered(pins, mapping), &mapping->pin.table);
 }
 
 /* Pages that are pinned for reading only, up to now; marked in `narrow`, too, from bit `at` on. */
@@ -114,18 +114,15 @@ static void piece_narrow(const struct iommu_pins *pins, const struct piece *piec
 /* What has left the domain and waits for its flush. */
 struct freed {
     size_t pages;
-    size_t count; /* of numbers */
-    uint32_t numbers[PIN_MAX_PAGES];
+    uint32_t numbers[PIN_MAX_PAGES]; /* paged */
 };
 
 static void freed_add(struct freed *freed, const struct iommu_pins *pins, const struct pin_set *set,
                       size_t pages)
 {
+    if (pins_mode(pins) == UMDEV_BUS_PAGED)
+        memcpy(freed->numbers + freed->pages, set->numbers, pages * sizeof(*set->numbers));
     freed->pages += pages;
-    if (pins_mode(pins) != UMDEV_BUS_PAGED)
-        return;
-    memcpy(freed->numbers + freed->count, set->numbers, pages * sizeof(*set->numbers));
-    freed->count += pages;
 }
 
 /* A call of the driver's. */
@@ -287,8 +284,8 @@ static void finish_freed(struct iommu_pins *pins, const struct freed *freed)
     if (!freed->pages)
         return;
     pins_flush(pins);
-    if (freed->count)
-        bus_space_release_pages(pins->how.domain->space, freed->count, freed->numbers);
+    if (pins_mode(pins) == UMDEV_BUS_PAGED)
+        bus_space_release_pages(pins->how.domain->space, freed->pages, freed->numbers);
 }
 
 /* ------------------------------------------------------------------ ranges */
@@ -393,7 +390,7 @@ int iommu_pin(struct iommu *iommu, umdev_iova_t iova, size_t count, unsigned pro
     ret = iommu_section_begin(iommu, &walk.section);
     if (ret)
         return ret;
-    freed.pages = freed.count = 0;
+    freed.pages = 0;
     call.freed = &freed;
     pthread_mutex_lock(&pins->lock);
     ret = pin_range(&walk, &call, prot, bus);
@@ -439,7 +436,7 @@ size_t iommu_unpin(struct iommu *iommu, umdev_iova_t iova, size_t count)
 
         now = MIN(count, (size_t)UMDEV_PIN_MAX);
         range.last = range.first + (now * PAGE_SIZE_4K - 1);
-        freed.pages = freed.count = 0;
+        freed.pages = 0;
         walk_begin(&walk);
         pthread_mutex_lock(&pins->lock);
         unknown += unpin_range(&walk, range, &freed);

@@ -151,17 +151,11 @@ void pins_uncharge(struct iommu_pins *pins, uint64_t pages)
 
 /* ------------------------------------------------------------------ a mapping's birth */
 
-static uint64_t mapping_pages(const struct iommu_mapping *mapping)
-{
-    /* It has memory, which is less than 2^64 bytes. */
-    return (range_size_minus_1(mapping->range) + 1) / PAGE_SIZE_4K;
-}
-
 /* The next pages that are in the domain, at or after `page`; *write: pinned for it. */
 static bool inside_next(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
                         uint64_t page, struct pin_set *set, bool *write)
 {
-    uint64_t pages = mapping_pages(mapping);
+    uint64_t pages = pins_pages(mapping);
     struct pin_run run = {.first = page};
 
     if (mapping->pin.whole) {
@@ -170,10 +164,8 @@ static bool inside_next(const struct iommu_pins *pins, const struct iommu_mappin
     } else if (!mapping->pin.table || !pin_table_next(mapping->pin.table, page, &run)) {
         return false;
     }
-    set->page = run.first;
-    set->count = run.count;
+    pin_set_init_all(set, run.first, run.count);
     *write = run.write;
-    memset(set->wanted, 0xff, sizeof(set->wanted));
     if (mapping->pin.numbers && run.count)
         memcpy(set->numbers, mapping->pin.numbers + run.first, run.count * sizeof(*set->numbers));
     else if (pins_numbered(pins, mapping))
@@ -203,7 +195,7 @@ static void release_addresses(struct iommu_pins *pins, struct iommu_mapping *map
 static uint64_t count_inside(const struct iommu_mapping *mapping)
 {
     if (mapping->pin.whole)
-        return mapping_pages(mapping);
+        return pins_pages(mapping);
     return mapping->pin.table ? pin_table_pinned(mapping->pin.table) : 0;
 }
 
@@ -234,7 +226,6 @@ static int pin_all_numbered(struct iommu_pins *pins, struct iommu_mapping *mappi
 
     if (ret)
         return ret;
-    memset(set->wanted, 0xff, sizeof(set->wanted));
     ret = pins_map(pins, mapping, set, mapping->pin.prot);
     if (ret)
         bus_space_release_pages(pins->how.domain->space, set->count, set->numbers);
@@ -249,8 +240,7 @@ static void unmap_numbered(struct iommu_pins *pins, struct iommu_mapping *mappin
     for (uint64_t page = 0; page < pages; page += PIN_MAX_PAGES) {
         struct pin_set set;
 
-        pin_set_init(&set, page, PIN_MAX_PAGES);
-        memset(set.wanted, 0xff, sizeof(set.wanted));
+        pin_set_init_all(&set, page, PIN_MAX_PAGES);
         memcpy(set.numbers, mapping->pin.numbers + page, sizeof(set.numbers));
         pins_unmap(pins, mapping, &set);
     }
@@ -266,7 +256,7 @@ static int pin_all_paged(struct iommu_pins *pins, struct iommu_mapping *mapping,
     for (struct pin_set set; *done < pages; *done += set.count) {
         int ret;
 
-        pin_set_init(&set, *done, (size_t)MIN(pages - *done, (uint64_t)PIN_MAX_PAGES));
+        pin_set_init_all(&set, *done, (size_t)MIN(pages - *done, (uint64_t)PIN_MAX_PAGES));
         ret = pin_all_numbered(pins, mapping, &set);
         if (ret) {
             unmap_numbered(pins, mapping, *done);
@@ -278,7 +268,7 @@ static int pin_all_paged(struct iommu_pins *pins, struct iommu_mapping *mapping,
 
 static int pin_all(struct iommu_pins *pins, struct iommu_mapping *mapping, uint64_t *numbers)
 {
-    uint64_t pages = mapping_pages(mapping);
+    uint64_t pages = pins_pages(mapping);
     int ret = pins_charge(pins, pages);
 
     if (ret)
@@ -305,7 +295,7 @@ int iommu_pins_begin(struct iommu_pins *pins, struct iommu_mapping *mapping, uns
         return 0;
     pthread_mutex_lock(&pins->lock);
     if (pins_mode(pins) == UMDEV_BUS_CONTIGUOUS)
-        ret = bus_space_alloc(pins->how.domain->space, mapping_pages(mapping) * PAGE_SIZE_4K,
+        ret = bus_space_alloc(pins->how.domain->space, pins_pages(mapping) * PAGE_SIZE_4K,
                               pins->how.domain->align, &mapping->pin.bus);
     if (!ret && pins->how.all)
         ret = pin_all(pins, mapping, &numbers);
@@ -429,7 +419,7 @@ static bool follow(const struct iommu_pins *pins, const struct iommu_mapping *ma
     if (mapping->pin.whole && pins_mode(pins) != UMDEV_BUS_PAGED) {
         *any = true;
         return !pins->how.ops.map(pins->how.opaque, pins_address(pins, mapping, 0), mapping->bytes,
-                                  mapping_pages(mapping) * PAGE_SIZE_4K, prot);
+                                  pins_pages(mapping) * PAGE_SIZE_4K, prot);
     }
     pin_set_init(&set, 0, 0);
     while (ok && inside_next(pins, mapping, set.page + set.count, &set, &write)) {
