@@ -381,7 +381,7 @@ int iommu_pin(struct iommu *iommu, umdev_iova_t iova, size_t count, unsigned pro
     struct freed freed;
     int ret;
 
-    if (count == 0 || prot == 0 || (prot & ~(unsigned)UMDEV_RW))
+    if (count == 0 || !iommu_prot_is_valid(prot))
         return -EINVAL;
     if (count > UMDEV_PIN_MAX)
         return -E2BIG;

@@ -32,7 +32,7 @@ int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned p
     struct range range;
     int ret;
 
-    if (len == 0 || prot == 0 || (prot & ~(unsigned)UMDEV_RW))
+    if (len == 0 || !iommu_prot_is_valid(prot))
         return -EINVAL;
     ret = range_make(iova.value, len, &range);
     if (!ret)
