@@ -239,19 +239,6 @@ int iommu_map_at(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, 
 
 /* -------------------------------------------------------------------------------- unmapping */
 
-int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
-{
-    struct iommu_place begin;
-    struct range range;
-    size_t count;
-    int ret = iommu_range_make(iova, size, &range, NULL);
-
-    if (ret)
-        return ret;
-    LOCK_FOR_SCOPE(&iommu->changes);
-    return iommu_table_slice(&iommu->table, range, &begin, &count);
-}
-
 /* They are not pinned any more when this returns. With `changes` held. */
 static void iommu_set_leaving(struct iommu *iommu, struct iommu_place place, size_t count)
 {
