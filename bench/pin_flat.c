@@ -106,7 +106,7 @@ static bool flat_next(const void *table, uint64_t from, struct pin_run *run)
     if (from == flat->npages)
         return false;
     run->first = from;
-    run->count = pin_bytes_run(flat->state + from, MIN(flat->npages - from, PIN_MAX_PAGES));
+    run->count = pin_state_run(flat->state + from, MIN(flat->npages - from, PIN_MAX_PAGES));
     run->write = flat->state[from] & PIN_BYTE_WRITE;
     return true;
 }

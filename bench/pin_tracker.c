@@ -6,6 +6,15 @@
 
 #include <sys/mman.h>
 
+size_t pin_state_run(const uint8_t *state, size_t n)
+{
+    size_t count = 0;
+
+    while (count < n && state[count] != 0 && !((state[count] ^ state[0]) & PIN_BYTE_WRITE))
+        count++;
+    return count;
+}
+
 void *pin_lazy_new(size_t size)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,

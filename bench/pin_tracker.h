@@ -39,6 +39,10 @@ struct pin_tracker {
 extern const struct pin_tracker pin_flat_tracker, pin_rbtree_tracker, pin_twolevel_tracker,
     pin_hybrid_tracker;
 
+/* Of an array of states as in iommu/pin_bytes.h: how many, from the first, are pinned and have its
+ * flag. */
+size_t pin_state_run(const uint8_t *state, size_t n);
+
 /* Memory that takes room when it is touched, in pages of 4 KiB. NULL: there is none. */
 void *pin_lazy_new(size_t size);
 void pin_lazy_free(void *memory, size_t size);

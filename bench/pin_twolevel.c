@@ -215,7 +215,7 @@ static bool twolevel_next(const void *opaque, uint64_t from, struct pin_run *run
         from += found - at;
         if (found < BLOCK) {
             run->first = from;
-            run->count = pin_bytes_run(block->state + found, BLOCK - found);
+            run->count = pin_state_run(block->state + found, BLOCK - found);
             run->write = block->state[found] & PIN_BYTE_WRITE;
             return true;
         }

@@ -70,7 +70,7 @@ UMDEV_API int umdev_dma_write_async(struct umdev_device *dev, umdev_iova_t iova,
  * one command, not for ever: after ten seconds the unmap gives up, the client is cut off and the
  * window keeps the memory until it is released. The client can change the bytes at any moment;
  * memory it takes away reads as zeros. Errors as umdev_dma_read, less those of messages; EINVAL for
- * len 0; EOPNOTSUPP: memory without a file, which nobody can map.
+ * len 0 and a bad `prot`; EOPNOTSUPP: memory without a file, which nobody can map.
  * Each window is released exactly once, from any thread. Where the client has the device's writes
  * logged, one for writing counts as written, when it is acquired and when it is released.
  */
@@ -177,8 +177,8 @@ struct umdev_domain {
  * In parent_open() only (EBUSY later, and for a second time): how the parent addresses client
  * memory. The struct is copied. Without it: IDENTITY, without callbacks. EINVAL: struct_size is
  * missing, a mode that is none, an aperture that is not whole pages or has no page outside the
- * reserved windows, an `align` that is no power of two; no map or no unmap where they are needed,
- * or any where they are not. ENOMEM.
+ * reserved windows, a window that is empty or wraps, an `align` that is no power of two from 4096
+ * up; no map or no unmap where they are needed, or any where they are not. ENOMEM.
  */
 UMDEV_API int umdev_parent_set_domain(struct umdev_parent *parent,
                                       const struct umdev_domain *domain);

@@ -38,9 +38,13 @@ static inline void clock_cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attributes);
 }
 
+/* Such a time, for who waits until then. */
 static inline struct timespec clock_timespec(uint64_t ns)
 {
-    return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    return (struct timespec){
+        .tv_sec = (time_t)(ns / 1000000000u),
+        .tv_nsec = (long)(ns % 1000000000u),
+    };
 }
 
 #endif

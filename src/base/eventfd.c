@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "base/eventfd.h"
 
+#include "base/fdlink.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 bool eventfd_is(int fd)
 {
-    static const char expected[] = "anon_inode:[eventfd]";
-    char link[64], target[sizeof(expected)];
-    ssize_t len;
+    char link[FD_LINK_MAX];
 
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    len = readlink(link, target, sizeof(target));
-    return len == sizeof(expected) - 1 && memcmp(target, expected, sizeof(expected) - 1) == 0;
+    return fd_link(fd, link) == 0 && strcmp(link, "anon_inode:[eventfd]") == 0;
 }
 
 int eventfd_drain(int fd)

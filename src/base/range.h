@@ -50,6 +50,14 @@ static inline bool range_has(struct range range, uint64_t address)
     return range.first <= address && address <= range.last;
 }
 
+/* For qsort(): by first address. */
+static inline int range_compare(const void *a, const void *b)
+{
+    const struct range *left = a, *right = b;
+
+    return (left->first > right->first) - (left->first < right->first);
+}
+
 /* Whether [offset, offset + len) lies in [0, size); len 0 is inside up to offset == size. */
 static inline bool span_fits(uint64_t offset, uint64_t len, uint64_t size)
 {

@@ -2,11 +2,11 @@
 #include "base/uffd.h"
 
 #include "base/cleanup.h"
+#include "base/fdlink.h"
 #include "base/range.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -33,7 +33,6 @@ struct uffdio_poison {
 #endif
 
 #define DEVICE "/dev/userfaultfd"
-#define LINK   "anon_inode:[userfaultfd]"
 
 /* Moved memory stays registered; write protection, also of shared memory. */
 #define NEEDED                                                                                     \
@@ -54,29 +53,29 @@ static int open_any(int flags)
     return fd < 0 ? -cause : fd;
 }
 
-static int handshake(int fd, __u64 features, __u64 *offered)
+/* With those features: an fd or −errno. *offered: all that the kernel has. */
+static int open_with(int flags, __u64 features, __u64 *offered)
 {
+    CLEANUP_FD int fd = open_any(flags);
     struct uffdio_api api = {.api = UFFD_API, .features = features};
 
+    if (fd < 0)
+        return fd;
     if (ioctl(fd, UFFDIO_API, &api))
-        return -errno;
+        return errno == EINVAL ? -EOPNOTSUPP : -errno;
     *offered = api.features;
-    return 0;
+    return take_fd(&fd);
 }
 
 int uffd_open(int *result, bool *can_poison)
 {
-    CLEANUP_FD int fd = open_any(0);
     __u64 offered = 0;
-    int ret;
+    int fd = open_with(0, NEEDED, &offered);
 
     if (fd < 0)
         return fd;
-    ret = handshake(fd, NEEDED, &offered);
-    if (ret)
-        return ret == -EINVAL ? -EOPNOTSUPP : ret;
     *can_poison = offered & UFFD_FEATURE_POISON;
-    *result = take_fd(&fd);
+    *result = fd;
     return 0;
 }
 
@@ -86,16 +85,12 @@ int uffd_open(int *result, bool *can_poison)
 
 int uffd_open_tracking(bool sync, int *result)
 {
-    CLEANUP_FD int fd = open_any(sync ? O_NONBLOCK : 0);
-    __u64 offered = 0;
-    int ret;
+    __u64 features = NEEDED_TO_TRACK | (sync ? 0 : UFFD_FEATURE_WP_ASYNC);
+    int fd = open_with(sync ? O_NONBLOCK : 0, features, &(__u64){0});
 
     if (fd < 0)
         return fd;
-    ret = handshake(fd, NEEDED_TO_TRACK | (sync ? 0 : UFFD_FEATURE_WP_ASYNC), &offered);
-    if (ret)
-        return ret == -EINVAL ? -EOPNOTSUPP : ret;
-    *result = take_fd(&fd);
+    *result = fd;
     return 0;
 }
 
@@ -177,18 +172,14 @@ int uffd_read(int fd, struct uffd_msg *messages, size_t n)
 
 int uffd_open_shared(int *result)
 {
-    CLEANUP_FD int fd = open_any(O_NONBLOCK);
+    const __u64 features = UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON;
+    CLEANUP_FD int fd = open_with(O_NONBLOCK, features, &(__u64){0});
     struct uffd_msg message;
-    __u64 offered = 0;
-    int ret;
 
     if (fd < 0)
         return fd;
-    ret = handshake(fd, UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON, &offered);
-    if (!ret && uffd_read_now(fd, &message, 1) != -EAGAIN)
-        ret = -EOPNOTSUPP;
-    if (ret)
-        return ret == -EINVAL ? -EOPNOTSUPP : ret;
+    if (uffd_read_now(fd, &message, 1) != -EAGAIN)
+        return -EOPNOTSUPP;
     *result = take_fd(&fd);
     return 0;
 }
@@ -206,11 +197,9 @@ int uffd_register_shared(int fd, void *addr, size_t len)
 
 bool uffd_is(int fd)
 {
-    char path[32], link[sizeof(LINK)];
+    char link[FD_LINK_MAX];
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return readlink(path, link, sizeof(link)) == (ssize_t)strlen(LINK) &&
-           memcmp(link, LINK, strlen(LINK)) == 0;
+    return fd_link(fd, link) == 0 && strcmp(link, "anon_inode:[userfaultfd]") == 0;
 }
 
 int uffd_read_now(int fd, struct uffd_msg *messages, size_t n)

@@ -93,14 +93,15 @@ int device_dma_unmap_all(struct umdev_device *dev, uint64_t *unmapped)
 int device_dma_protect(struct umdev_device *dev, umdev_iova_t iova, uint64_t size, unsigned prot)
 {
     struct range range;
-    int ret = prot == 0 || prot & ~(unsigned)UMDEV_RW ? -EINVAL : 0;
+    int ret;
 
-    if (!ret && prot != UMDEV_RW)
+    if (prot != UMDEV_RW) {
         ret = iommu_protect_begin(dev->iommu, iova, size, prot);
-    if (ret)
-        return ret;
-    if (prot != UMDEV_RW && !range_make(iova.value, size, &range))
-        driver_dma_unmap(dev, range);
+        if (ret)
+            return ret;
+        if (!range_make(iova.value, size, &range))
+            driver_dma_unmap(dev, range);
+    }
     ret = iommu_protect(dev->iommu, iova, size, prot);
     device_check_torn(dev);
     return ret;

@@ -61,13 +61,6 @@ static void hole_remove(struct bus_tiles *tiles, struct bus_tile *hole)
 
 /* ------------------------------------------------------------------ the beginning and the end */
 
-static int compare_ranges(const void *a, const void *b)
-{
-    const struct range *x = a, *y = b;
-
-    return (x->first > y->first) - (x->first < y->first);
-}
-
 static int append_hole(struct bus_tiles *tiles, struct range range)
 {
     struct bus_tile *tile = calloc(1, sizeof(*tile));
@@ -122,7 +115,7 @@ int bus_tiles_init(struct bus_tiles *tiles, struct range aperture, const struct 
         if (!sorted)
             return -ENOMEM;
         memcpy(sorted, reserved, nreserved * sizeof(*sorted));
-        qsort(sorted, nreserved, sizeof(*sorted), compare_ranges);
+        qsort(sorted, nreserved, sizeof(*sorted), range_compare);
     }
     ret = append_pieces(tiles, aperture, sorted, nreserved);
     if (ret)

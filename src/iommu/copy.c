@@ -58,7 +58,7 @@ struct piece {
 static struct extent extent_at(const struct cursor *cursor, size_t len)
 {
     const struct iommu_view *view = iommu_entry_mapping(iommu_place_entry(&cursor->place))->view;
-    uint64_t offset = view->offset + (uint64_t)(cursor_at(cursor) - view->base);
+    uint64_t offset = iommu_view_offset(view, cursor_at(cursor));
 
     return (struct extent){view, {offset, offset + len - 1}};
 }

@@ -47,13 +47,6 @@ static void run_free(struct dirty_run *run)
     free(run);
 }
 
-static int compare_ranges(const void *a, const void *b)
-{
-    const struct range *left = a, *right = b;
-
-    return (left->first > right->first) - (left->first < right->first);
-}
-
 /* The client's ranges, checked, sorted, and with neighbours made one. */
 static int run_set_ranges(struct dirty_run *run, uint64_t page_size,
                           const struct dirty_log_range *ranges, size_t nranges)
@@ -66,7 +59,7 @@ static int run_set_ranges(struct dirty_run *run, uint64_t page_size,
             range_make(ranges[i].iova, ranges[i].length, &run->ranges[i]))
             return -EINVAL;
     }
-    qsort(run->ranges, nranges, sizeof(*run->ranges), compare_ranges);
+    qsort(run->ranges, nranges, sizeof(*run->ranges), range_compare);
     for (size_t i = 1; i < nranges; i++) {
         if (run->ranges[i].first <= run->ranges[i - 1].last)
             return -EINVAL;
@@ -84,16 +77,17 @@ static int run_set_ranges(struct dirty_run *run, uint64_t page_size,
 static int run_new(size_t max_bytes, uint64_t page_size, const struct dirty_log_range *ranges,
                    size_t nranges, struct dirty_run **made)
 {
-    static const struct dirty_log_range halves[] = {{0, UINT64_C(1) << 63},
-                                                    {UINT64_C(1) << 63, UINT64_C(1) << 63}};
-    bool all = nranges == 0;
-    struct dirty_run *run =
-        calloc(1, sizeof(*run) + MAX(nranges, ARRAY_SIZE(halves)) * sizeof(run->ranges[0]));
-    int ret;
+    struct dirty_run *run = calloc(1, sizeof(*run) + MAX(nranges, 1) * sizeof(run->ranges[0]));
+    int ret = 0;
 
     if (!run)
         return -ENOMEM;
-    ret = run_set_ranges(run, page_size, all ? halves : ranges, all ? ARRAY_SIZE(halves) : nranges);
+    if (nranges > 0) {
+        ret = run_set_ranges(run, page_size, ranges, nranges);
+    } else {
+        run->ranges[0] = (struct range){0, UINT64_MAX};
+        run->nranges = 1;
+    }
     if (!ret) {
         run->tree = dirty_tree_new(max_bytes);
         ret = run->tree ? 0 : -ENOMEM;

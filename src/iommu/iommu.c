@@ -187,11 +187,6 @@ static int iommu_range_make(umdev_iova_t iova, uint64_t size, struct range *rang
     return wrong ? error_set(error, EINVAL, "%s", wrong) : 0;
 }
 
-static bool iommu_prot_is_valid(unsigned prot)
-{
-    return prot != 0 && !(prot & ~(unsigned)UMDEV_RW);
-}
-
 static int iommu_map_args_check(umdev_iova_t iova, uint64_t size, int fd, uint64_t offset,
                                 unsigned prot, struct range *range, struct umdev_error *error)
 {
@@ -210,12 +205,12 @@ int iommu_map(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, uin
 
 static int iommu_hva_check(uint64_t hva, struct range iova, struct umdev_error *error)
 {
-    struct range range;
+    uint64_t last;
 
     if (hva == IOMMU_NO_HVA)
         return 0;
-    if (!is_aligned(hva, PAGE_SIZE_4K) || hva >> 63 ||
-        ADD_OVERFLOW(hva, range_size_minus_1(iova), &range.last) || range.last >> 63)
+    if (!is_aligned(hva, PAGE_SIZE_4K) || ADD_OVERFLOW(hva, range_size_minus_1(iova), &last) ||
+        last >> 63)
         return error_set(error, EINVAL, "the HVA must be whole pages below 2^63");
     return 0;
 }
@@ -243,19 +238,6 @@ int iommu_map_at(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, 
 }
 
 /* -------------------------------------------------------------------------------- unmapping */
-
-int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size)
-{
-    struct iommu_place begin;
-    struct range range;
-    size_t count;
-    int ret = iommu_range_make(iova, size, &range, NULL);
-
-    if (ret)
-        return ret;
-    LOCK_FOR_SCOPE(&iommu->changes);
-    return iommu_table_slice(&iommu->table, range, &begin, &count);
-}
 
 /* They are not pinned any more when this returns. With `changes` held. */
 static void iommu_set_leaving(struct iommu *iommu, struct iommu_place place, size_t count)

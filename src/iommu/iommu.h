@@ -61,13 +61,9 @@ int iommu_map_at(struct iommu *iommu, umdev_iova_t iova, uint64_t size, int fd, 
                  unsigned prot, uint64_t hva);
 
 /*
- * Check that unmapping [iova, iova+size) is allowed: EINVAL for size 0, misalignment, wrap, or a
- * mapping that is only partly inside. 0 also when nothing is mapped there.
- */
-int iommu_unmap_check(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
-/*
- * The first half of an unmap: the same check, and from its return on no page in the range can be
- * pinned anew. What follows is iommu_unmap().
+ * The first half of an unmap of [iova, iova + size): from its return on no page in the range can be
+ * pinned anew. EINVAL for size 0, misalignment, wrap, or a mapping that is only partly inside;
+ * nothing has changed then. 0 also when nothing is mapped there. What follows is iommu_unmap().
  */
 int iommu_unmap_begin(struct iommu *iommu, umdev_iova_t iova, uint64_t size);
 /* The same for every mapping, before iommu_unmap_all(). */
@@ -84,7 +80,7 @@ int iommu_unmap_all(struct iommu *iommu, int timeout_ms);
 /*
  * Give all mappings inside [iova, iova + size) the protection, in one step: a reader finds the old
  * or the new one, on all of them. Returns when copies that began with more than the new one are
- * over; windows keep what they were given. EINVAL as iommu_unmap_check(), and for a bad `prot`.
+ * over; windows keep what they were given. EINVAL as iommu_unmap_begin(), and for a bad `prot`.
  * ENOENT: no mapping there. EPERM: writing was asked for, and a mapping's file was given without
  * (opened for reading, or sealed). ENOMEM. After an error nothing has changed.
  */

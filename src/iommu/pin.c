@@ -61,15 +61,15 @@ static bool piece_enters(const struct piece *piece)
 static int piece_prepare(struct iommu_pins *pins, const struct piece *piece)
 {
     struct iommu_mapping *mapping = piece->mapping;
-    uint64_t pages = range_size_minus_1(mapping->range) / PAGE_SIZE_4K + 1;
 
-    if (pins_mode(pins) == UMDEV_BUS_IDENTITY && !mapping->pin.orphan)
+    if (pins_mode(pins) == UMDEV_BUS_IDENTITY && !mapping->pin.orphan) {
         mapping->pin.orphan = pin_orphan_new();
-    if (pins_mode(pins) == UMDEV_BUS_IDENTITY && !mapping->pin.orphan)
-        return -ENOMEM;
+        if (!mapping->pin.orphan)
+            return -ENOMEM;
+    }
     if (mapping->pin.table)
         return 0;
-    return pin_table_new(pages, pins_numbered(pins, mapping), &mapping->pin.table);
+    return pin_table_new(pins_pages(mapping), pins_numbered(pins, mapping), &mapping->pin.table);
 }
 
 /* Pages that are pinned for reading only, up to now; marked in `narrow`, too, from bit `at` on. */
@@ -114,18 +114,15 @@ static void piece_narrow(const struct iommu_pins *pins, const struct piece *piec
 /* What has left the domain and waits for its flush. */
 struct freed {
     size_t pages;
-    size_t count; /* of numbers */
-    uint32_t numbers[PIN_MAX_PAGES];
+    uint32_t numbers[PIN_MAX_PAGES]; /* paged */
 };
 
 static void freed_add(struct freed *freed, const struct iommu_pins *pins, const struct pin_set *set,
                       size_t pages)
 {
+    if (pins_mode(pins) == UMDEV_BUS_PAGED)
+        memcpy(freed->numbers + freed->pages, set->numbers, pages * sizeof(*set->numbers));
     freed->pages += pages;
-    if (pins_mode(pins) != UMDEV_BUS_PAGED)
-        return;
-    memcpy(freed->numbers + freed->count, set->numbers, pages * sizeof(*set->numbers));
-    freed->count += pages;
 }
 
 /* A call of the driver's. */
@@ -287,8 +284,8 @@ static void finish_freed(struct iommu_pins *pins, const struct freed *freed)
     if (!freed->pages)
         return;
     pins_flush(pins);
-    if (freed->count)
-        bus_space_release_pages(pins->how.domain->space, freed->count, freed->numbers);
+    if (pins_mode(pins) == UMDEV_BUS_PAGED)
+        bus_space_release_pages(pins->how.domain->space, freed->pages, freed->numbers);
 }
 
 /* ------------------------------------------------------------------ ranges */
@@ -384,7 +381,7 @@ int iommu_pin(struct iommu *iommu, umdev_iova_t iova, size_t count, unsigned pro
     struct freed freed;
     int ret;
 
-    if (count == 0 || prot == 0 || (prot & ~(unsigned)UMDEV_RW))
+    if (count == 0 || !iommu_prot_is_valid(prot))
         return -EINVAL;
     if (count > UMDEV_PIN_MAX)
         return -E2BIG;
@@ -393,7 +390,7 @@ int iommu_pin(struct iommu *iommu, umdev_iova_t iova, size_t count, unsigned pro
     ret = iommu_section_begin(iommu, &walk.section);
     if (ret)
         return ret;
-    freed.pages = freed.count = 0;
+    freed.pages = 0;
     call.freed = &freed;
     pthread_mutex_lock(&pins->lock);
     ret = pin_range(&walk, &call, prot, bus);
@@ -439,7 +436,7 @@ size_t iommu_unpin(struct iommu *iommu, umdev_iova_t iova, size_t count)
 
         now = MIN(count, (size_t)UMDEV_PIN_MAX);
         range.last = range.first + (now * PAGE_SIZE_4K - 1);
-        freed.pages = freed.count = 0;
+        freed.pages = 0;
         walk_begin(&walk);
         pthread_mutex_lock(&pins->lock);
         unknown += unpin_range(&walk, range, &freed);
@@ -452,33 +449,26 @@ size_t iommu_unpin(struct iommu *iommu, umdev_iova_t iova, size_t count)
 
 /* ------------------------------------------------------------------ what may be written now */
 
-static void note_pages(struct iommu *iommu, const struct iommu_entry *entry, uint64_t page,
-                       uint64_t count, struct range range)
+void pins_note_held(struct iommu *iommu, const struct iommu_mapping *mapping, struct range range)
 {
-    uint64_t first = entry->first + page * PAGE_SIZE_4K;
-    uint64_t last = first + (count * PAGE_SIZE_4K - 1);
-
-    iommu_note_mapping(iommu, iommu_entry_mapping(entry),
-                       (struct range){MAX(first, range.first), MIN(last, range.last)});
-}
-
-/* With the lock held, of an entry that overlaps the range. */
-static void note_entry(struct iommu *iommu, const struct iommu_entry *entry, struct range range)
-{
-    const struct iommu_mapping *mapping = iommu_entry_mapping(entry);
-    uint64_t skip = entry->first < range.first ? range.first - entry->first : 0;
-    uint64_t last = (MIN(entry->last, range.last) - entry->first) / PAGE_SIZE_4K;
-    struct pin_run run = {.first = skip / PAGE_SIZE_4K};
+    uint64_t first = mapping->range.first;
+    struct range part = {MAX(first, range.first), MIN(mapping->range.last, range.last)};
+    struct pin_run run = {.first = (part.first - first) / PAGE_SIZE_4K};
+    uint64_t last = (part.last - first) / PAGE_SIZE_4K;
 
     if (mapping->pin.whole && !iommu->pins.asked && mapping->pin.prot & UMDEV_WRITE) {
-        note_pages(iommu, entry, run.first, last - run.first + 1, range);
+        iommu_note_mapping(iommu, mapping, part);
         return;
     }
     if (!mapping->pin.held)
         return;
     while (pin_table_next(mapping->pin.table, run.first + run.count, &run) && run.first <= last) {
+        uint64_t at = first + run.first * PAGE_SIZE_4K;
+        uint64_t end = at + (run.count * PAGE_SIZE_4K - 1);
+
         if (run.write)
-            note_pages(iommu, entry, run.first, run.count, range);
+            iommu_note_mapping(iommu, mapping,
+                               (struct range){MAX(at, part.first), MIN(end, part.last)});
     }
 }
 
@@ -493,7 +483,7 @@ void iommu_note_held(void *opaque, struct range range)
     place = iommu_place_at(walk.section.root, range.first);
     for (; (entry = iommu_place_entry(&place)) && entry->first <= range.last;
          iommu_place_next(&place))
-        note_entry(walk.iommu, entry, range);
+        pins_note_held(walk.iommu, iommu_entry_mapping(entry), range);
     pthread_mutex_unlock(&walk.iommu->pins.lock);
     walk_end(&walk);
 }

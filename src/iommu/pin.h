@@ -55,6 +55,20 @@ static inline void pin_set_init(struct pin_set *set, uint64_t page, size_t count
         set->wanted[i] = 0;
 }
 
+/* The same with all of them wanted. */
+static inline void pin_set_init_all(struct pin_set *set, uint64_t page, size_t count)
+{
+    set->page = page;
+    set->count = count;
+    for (size_t i = 0; i < PIN_WORDS; i++)
+        set->wanted[i] = UINT64_MAX;
+}
+
+static inline uint64_t pins_pages(const struct iommu_mapping *mapping)
+{
+    return range_size_minus_1(mapping->range) / PAGE_SIZE_4K + 1;
+}
+
 static inline enum umdev_bus_mode pins_mode(const struct iommu_pins *pins)
 {
     return pins->how.domain ? pins->how.domain->mode : UMDEV_BUS_IDENTITY;
@@ -126,6 +140,8 @@ void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list);
  * pins everything and its driver pins nothing itself: then nobody knows what an engine writes.
  */
 void iommu_note_held(void *iommu, struct range range);
+/* The same for one mapping, which overlaps the range; with `lock` held. */
+void pins_note_held(struct iommu *iommu, const struct iommu_mapping *mapping, struct range range);
 /*
  * A mapping's protection becomes `prot`. Pins that it does not allow any more are torn, with all
  * others of the mapping; those that stay, and whole mappings, follow in the domain. Where that

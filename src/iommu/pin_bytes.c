@@ -191,12 +191,3 @@ size_t pin_bytes_get_bus(const uint8_t *state, const uint32_t *bus, size_t n, ui
     }
     return found;
 }
-
-size_t pin_bytes_run(const uint8_t *state, size_t n)
-{
-    size_t count = 0;
-
-    while (count < n && state[count] != 0 && !((state[count] ^ state[0]) & PIN_BYTE_WRITE))
-        count++;
-    return count;
-}

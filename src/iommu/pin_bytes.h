@@ -47,8 +47,6 @@ size_t pin_bytes_unpin(uint8_t *state, const uint32_t *bus, size_t n, struct pin
                        size_t *freed);
 /* The bus pages of those that are pinned; returns how many. */
 size_t pin_bytes_get_bus(const uint8_t *state, const uint32_t *bus, size_t n, uint32_t *to);
-/* How many, from the first, are pinned and have its flag. */
-size_t pin_bytes_run(const uint8_t *state, size_t n);
 
 /* Whether the page is pinned. */
 static inline bool pin_byte_get(uint8_t state, uint32_t bus, struct pin_page *page)

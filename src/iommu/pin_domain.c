@@ -7,7 +7,6 @@
 #include "iommu/private.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 /* Memory that a driver may still use by its address, after its mapping is gone. */
@@ -152,17 +151,11 @@ void pins_uncharge(struct iommu_pins *pins, uint64_t pages)
 
 /* ------------------------------------------------------------------ a mapping's birth */
 
-static uint64_t mapping_pages(const struct iommu_mapping *mapping)
-{
-    /* It has memory, which is less than 2^64 bytes. */
-    return (range_size_minus_1(mapping->range) + 1) / PAGE_SIZE_4K;
-}
-
 /* The next pages that are in the domain, at or after `page`; *write: pinned for it. */
 static bool inside_next(const struct iommu_pins *pins, const struct iommu_mapping *mapping,
                         uint64_t page, struct pin_set *set, bool *write)
 {
-    uint64_t pages = mapping_pages(mapping);
+    uint64_t pages = pins_pages(mapping);
     struct pin_run run = {.first = page};
 
     if (mapping->pin.whole) {
@@ -171,10 +164,8 @@ static bool inside_next(const struct iommu_pins *pins, const struct iommu_mappin
     } else if (!mapping->pin.table || !pin_table_next(mapping->pin.table, page, &run)) {
         return false;
     }
-    set->page = run.first;
-    set->count = run.count;
+    pin_set_init_all(set, run.first, run.count);
     *write = run.write;
-    memset(set->wanted, 0xff, sizeof(set->wanted));
     if (mapping->pin.numbers && run.count)
         memcpy(set->numbers, mapping->pin.numbers + run.first, run.count * sizeof(*set->numbers));
     else if (pins_numbered(pins, mapping))
@@ -204,7 +195,7 @@ static void release_addresses(struct iommu_pins *pins, struct iommu_mapping *map
 static uint64_t count_inside(const struct iommu_mapping *mapping)
 {
     if (mapping->pin.whole)
-        return mapping_pages(mapping);
+        return pins_pages(mapping);
     return mapping->pin.table ? pin_table_pinned(mapping->pin.table) : 0;
 }
 
@@ -235,7 +226,6 @@ static int pin_all_numbered(struct iommu_pins *pins, struct iommu_mapping *mappi
 
     if (ret)
         return ret;
-    memset(set->wanted, 0xff, sizeof(set->wanted));
     ret = pins_map(pins, mapping, set, mapping->pin.prot);
     if (ret)
         bus_space_release_pages(pins->how.domain->space, set->count, set->numbers);
@@ -250,8 +240,7 @@ static void unmap_numbered(struct iommu_pins *pins, struct iommu_mapping *mappin
     for (uint64_t page = 0; page < pages; page += PIN_MAX_PAGES) {
         struct pin_set set;
 
-        pin_set_init(&set, page, PIN_MAX_PAGES);
-        memset(set.wanted, 0xff, sizeof(set.wanted));
+        pin_set_init_all(&set, page, PIN_MAX_PAGES);
         memcpy(set.numbers, mapping->pin.numbers + page, sizeof(set.numbers));
         pins_unmap(pins, mapping, &set);
     }
@@ -267,7 +256,7 @@ static int pin_all_paged(struct iommu_pins *pins, struct iommu_mapping *mapping,
     for (struct pin_set set; *done < pages; *done += set.count) {
         int ret;
 
-        pin_set_init(&set, *done, (size_t)MIN(pages - *done, (uint64_t)PIN_MAX_PAGES));
+        pin_set_init_all(&set, *done, (size_t)MIN(pages - *done, (uint64_t)PIN_MAX_PAGES));
         ret = pin_all_numbered(pins, mapping, &set);
         if (ret) {
             unmap_numbered(pins, mapping, *done);
@@ -279,7 +268,7 @@ static int pin_all_paged(struct iommu_pins *pins, struct iommu_mapping *mapping,
 
 static int pin_all(struct iommu_pins *pins, struct iommu_mapping *mapping, uint64_t *numbers)
 {
-    uint64_t pages = mapping_pages(mapping);
+    uint64_t pages = pins_pages(mapping);
     int ret = pins_charge(pins, pages);
 
     if (ret)
@@ -306,7 +295,7 @@ int iommu_pins_begin(struct iommu_pins *pins, struct iommu_mapping *mapping, uns
         return 0;
     pthread_mutex_lock(&pins->lock);
     if (pins_mode(pins) == UMDEV_BUS_CONTIGUOUS)
-        ret = bus_space_alloc(pins->how.domain->space, mapping_pages(mapping) * PAGE_SIZE_4K,
+        ret = bus_space_alloc(pins->how.domain->space, pins_pages(mapping) * PAGE_SIZE_4K,
                               pins->how.domain->align, &mapping->pin.bus);
     if (!ret && pins->how.all)
         ret = pin_all(pins, mapping, &numbers);
@@ -339,26 +328,6 @@ void iommu_pins_settle(struct iommu_pins *pins)
     pthread_mutex_unlock(&pins->lock);
 }
 
-/* The last moment at which the engine may have written to what is pinned for it. */
-static void note_written(struct iommu *iommu, const struct iommu_mapping *mapping)
-{
-    const struct iommu_pins *pins = &iommu->pins;
-    bool all = mapping->pin.whole && !pins->asked && mapping->pin.prot & UMDEV_WRITE;
-    struct pin_run run = {0};
-
-    if (all)
-        iommu_note_mapping(iommu, mapping, mapping->range);
-    if (all || !mapping->pin.held)
-        return;
-    while (pin_table_next(mapping->pin.table, run.first + run.count, &run)) {
-        uint64_t first = mapping->range.first + run.first * PAGE_SIZE_4K;
-
-        if (run.write)
-            iommu_note_mapping(iommu, mapping,
-                               (struct range){first, first + (run.count * PAGE_SIZE_4K - 1)});
-    }
-}
-
 void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list)
 {
     struct iommu_pins *pins = &iommu->pins;
@@ -368,7 +337,8 @@ void iommu_pins_cut(struct iommu *iommu, struct iommu_mapping *list)
     for (struct iommu_mapping *mapping = list; mapping; mapping = mapping->next) {
         any |= mapping->pin.table || mapping->pin.whole;
         mapping->pin.cut = true;
-        note_written(iommu, mapping);
+        /* The last moment at which the engine may have written. */
+        pins_note_held(iommu, mapping, mapping->range);
         unmap_all(pins, mapping);
         if (mapping->pin.held && pins_mode(pins) == UMDEV_BUS_IDENTITY)
             adopt_orphan(pins, mapping);
@@ -449,7 +419,7 @@ static bool follow(const struct iommu_pins *pins, const struct iommu_mapping *ma
     if (mapping->pin.whole && pins_mode(pins) != UMDEV_BUS_PAGED) {
         *any = true;
         return !pins->how.ops.map(pins->how.opaque, pins_address(pins, mapping, 0), mapping->bytes,
-                                  mapping_pages(mapping) * PAGE_SIZE_4K, prot);
+                                  pins_pages(mapping) * PAGE_SIZE_4K, prot);
     }
     pin_set_init(&set, 0, 0);
     while (ok && inside_next(pins, mapping, set.page + set.count, &set, &write)) {
@@ -476,7 +446,7 @@ bool iommu_pins_protect(struct iommu *iommu, struct iommu_mapping *mapping, unsi
         return false;
     }
     if (before & ~prot & UMDEV_WRITE)
-        note_written(iommu, mapping);
+        pins_note_held(iommu, mapping, mapping->range);
     if (pins_exceed(mapping, prot))
         tear(pins, mapping, false, &dead);
     /* The device is stopped, as one with torn pins, and reaches nothing of it. */

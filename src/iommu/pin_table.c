@@ -31,7 +31,7 @@ struct pin_table {
     bool with_bus;
 };
 
-/* A word that is no node, where it is, and the word of the node that it is in (NULL: the root). */
+/* Where a word is, and the word of the node that it is in (NULL: the root). */
 struct place {
     uintptr_t *word, *parent;
     unsigned level;
@@ -69,15 +69,24 @@ static uintptr_t *node_word(uintptr_t node, unsigned level, uint64_t page)
     return &word_node(node)->words[(page >> level_bits(level - 1)) & (NODE_WORDS - 1)];
 }
 
+static struct place place_root(const struct pin_table *table)
+{
+    return (struct place){(uintptr_t *)&table->root, NULL, table->level};
+}
+
+/* The place in the node at this one that leads to the page. */
+static struct place place_below(const struct place *place, uint64_t page)
+{
+    return (struct place){node_word(*place->word, place->level, page), place->word,
+                          place->level - 1};
+}
+
 static struct place table_find(const struct pin_table *table, uint64_t page)
 {
-    struct place place = {(uintptr_t *)&table->root, NULL, table->level};
+    struct place place = place_root(table);
 
-    while (is_node(*place.word)) {
-        place.parent = place.word;
-        place.word = node_word(*place.word, place.level, page);
-        place.level--;
-    }
+    while (is_node(*place.word))
+        place = place_below(&place, page);
     return place;
 }
 
@@ -266,7 +275,7 @@ static int leaf_burst(struct pin_table *table, const struct place *place)
 static void node_collapse(struct pin_table *table, uint64_t page, const uintptr_t *word)
 {
     const struct pin_node *node = word_node(*word);
-    struct place place = {&table->root, NULL, table->level};
+    struct place place = place_root(table);
     size_t words = (node_size(table, 1) - sizeof(*node)) / sizeof(uintptr_t);
     struct pin_leaf *to;
 
@@ -277,8 +286,7 @@ static void node_collapse(struct pin_table *table, uint64_t page, const uintptr_
     if (!to)
         return;
     while (place.word != word)
-        place =
-            (struct place){node_word(*place.word, place.level, page), place.word, place.level - 1};
+        place = place_below(&place, page);
     for (size_t i = 0; i < words; i++)
         if (node->words[i])
             pin_leaf_copy(to, word_leaf(node->words[i]), 0, PIN_BLOCK,
@@ -293,10 +301,9 @@ static void table_prune(struct pin_table *table, uint64_t page)
     struct place places[MAX_LEVEL + 1];
     size_t n = 0;
 
-    places[0] = (struct place){&table->root, NULL, table->level};
+    places[0] = place_root(table);
     for (; is_node(*places[n].word); n++)
-        places[n + 1] = (struct place){node_word(*places[n].word, places[n].level, page),
-                                       places[n].word, places[n].level - 1};
+        places[n + 1] = place_below(&places[n], page);
     leaf_free(table, word_leaf(*places[n].word));
     place_set(&places[n], 0);
     while (n-- > 0 && word_node(*places[n].word)->used == 0) {

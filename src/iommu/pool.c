@@ -194,9 +194,9 @@ int iommu_pool_reserve(struct iommu_table *table, size_t leaves, size_t director
                                            : -ENOMEM;
 }
 
-void iommu_pool_reserve_removal(struct iommu_table *table, size_t leaves, size_t capacity)
+void iommu_pool_reserve_removal(struct iommu_table *table, size_t capacity)
 {
-    if (iommu_pool_reserve(table, leaves, IOMMU_REMOVAL_DIRECTORIES, capacity))
+    if (iommu_pool_reserve(table, IOMMU_REMOVAL_LEAVES, IOMMU_REMOVAL_DIRECTORIES, capacity))
         reclaim(table, capacity, true);
 }
 

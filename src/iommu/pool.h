@@ -21,7 +21,7 @@
 int iommu_pool_reserve(struct iommu_table *table, size_t leaves, size_t directories,
                        size_t capacity);
 /* The same for a removal; waits for readers rather than fail. */
-void iommu_pool_reserve_removal(struct iommu_table *table, size_t leaves, size_t capacity);
+void iommu_pool_reserve_removal(struct iommu_table *table, size_t capacity);
 
 /* Reserved before. */
 struct iommu_leaf *iommu_pool_take_leaf(struct iommu_table *table);

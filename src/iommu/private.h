@@ -56,6 +56,12 @@ struct iommu {
 
 void iommu_put(struct iommu *iommu);
 
+/* Read, write or both. */
+static inline bool iommu_prot_is_valid(unsigned prot)
+{
+    return prot != 0 && !(prot & ~(unsigned)UMDEV_RW);
+}
+
 /* One unmap, from before it changes the table until nobody reaches what it took out. */
 struct iommu_drain {
     struct iommu *iommu;
@@ -110,11 +116,12 @@ static inline void iommu_note_mapping(struct iommu *iommu, const struct iommu_ma
         iommu_track_note_mapping(iommu, mapping, range);
 }
 
-/* track.c; with `changes`: the tracker is told of a mapping, if it wants to know. −errno as
- * track_map(). */
-/* The hub is not there for long; late windows are nobody's to know. */
-void iommu_track_leave(struct iommu *iommu);
+/*
+ * With `changes`: the tracker is told of a mapping, if it wants to know. −errno as track_map().
+ */
 int iommu_track_map(struct iommu *iommu, const struct iommu_mapping *mapping);
 void iommu_track_unmap(struct iommu *iommu, struct range range);
+/* The hub is not there for long; late windows are nobody's to know. */
+void iommu_track_leave(struct iommu *iommu);
 
 #endif

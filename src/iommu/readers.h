@@ -46,11 +46,11 @@ struct iommu_slot {
     _Alignas(128) atomic_uint_least64_t state;
     atomic_uintptr_t holds; /* a mapping; 0: everything, or nothing when not BUSY */
     atomic_uint_least64_t bytes_read, bytes_written; /* by all owners ever */
-    struct range window;                             /* of a window for writing; else empty */
+    struct range window;                             /* of the last window */
     uint64_t cached_version;
     struct iommu_entry cached[IOMMU_SLOT_CACHED];
     unsigned cached_next; /* to be overwritten */
-    bool window_writes;   /* `window` counts */
+    bool window_writes;   /* it is for writing */
 };
 
 #define IOMMU_BLOCK_SLOTS 64

@@ -53,7 +53,7 @@ int iommu_check(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned pro
         if (ret)
             break;
         *remote |= here;
-        if (range.last - range.first == piece - 1)
+        if (range_size_minus_1(range) == piece - 1)
             break;
         range.first += piece;
     }

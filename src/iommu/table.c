@@ -383,7 +383,7 @@ void iommu_table_remove(struct iommu_table *table, const struct iommu_place *beg
     }
     last = place_last(begin, count, &bytes);
     remains_find(&remains, begin, &last);
-    iommu_pool_reserve_removal(table, IOMMU_REMOVAL_LEAVES, old->count);
+    iommu_pool_reserve_removal(table, old->count);
     directory = directory_begin(table, old->count, remains.begin);
     directory->maps -= count;
     directory->bytes -= bytes;

@@ -23,7 +23,7 @@ static struct track_memory memory_of(const struct iommu_mapping *mapping)
     if (view) {
         memory.device = view->device;
         memory.inode = view->inode;
-        memory.offset = view->offset + (uint64_t)(mapping->bytes - view->base);
+        memory.offset = iommu_view_offset(view, mapping->bytes);
     }
     return memory;
 }
@@ -62,14 +62,15 @@ static int tell_all(struct iommu *iommu)
 
 int iommu_track_begin(struct iommu *iommu)
 {
-    int ret = 0;
+    int ret;
 
     if (atomic_load(&iommu->tracks))
         return 0;
     LOCK_FOR_SCOPE(&iommu->changes);
-    if (!iommu->tracks)
-        ret = tell_all(iommu);
-    if (ret || iommu->tracks)
+    if (atomic_load(&iommu->tracks))
+        return 0;
+    ret = tell_all(iommu);
+    if (ret)
         return ret;
     track_begin(iommu->track);
     atomic_store(&iommu->tracks, true);

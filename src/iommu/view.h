@@ -84,4 +84,10 @@ static inline uint8_t *iommu_view_at(const struct iommu_view *view, uint64_t off
     return view->base + (offset - view->offset);
 }
 
+/* And back: where in the file a byte of the view is. */
+static inline uint64_t iommu_view_offset(const struct iommu_view *view, const uint8_t *at)
+{
+    return view->offset + (uint64_t)(at - view->base);
+}
+
 #endif

@@ -2,15 +2,12 @@
 /*
  * Windows, and the unmap that waits for them.
  */
+#include "base/clock.h"
 #include "iommu/lookup.h"
 #include "iommu/private.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <time.h>
-
-#define NS_PER_S  1000000000L
-#define NS_PER_MS 1000000L
 
 /* Most windows and nearly all copies are gone before it is worth going to sleep. */
 #define SPINS  200
@@ -32,7 +29,7 @@ int iommu_acquire(struct iommu *iommu, umdev_iova_t iova, size_t len, unsigned p
     struct range range;
     int ret;
 
-    if (len == 0 || prot == 0 || (prot & ~(unsigned)UMDEV_RW))
+    if (len == 0 || !iommu_prot_is_valid(prot))
         return -EINVAL;
     ret = range_make(iova.value, len, &range);
     if (!ret)
@@ -128,20 +125,11 @@ static bool seen_mark(struct seen *seen, uint64_t flag)
     return false;
 }
 
-static struct timespec deadline_in(long timeout_ms)
+static struct timespec deadline_in(int timeout_ms)
 {
-    struct timespec deadline;
+    uint64_t ns = timeout_ms > 0 ? (uint64_t)timeout_ms * 1000000u : 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    if (timeout_ms > 0) {
-        deadline.tv_sec += timeout_ms / 1000;
-        deadline.tv_nsec += timeout_ms % 1000 * NS_PER_MS;
-    }
-    if (deadline.tv_nsec >= NS_PER_S) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= NS_PER_S;
-    }
-    return deadline;
+    return clock_timespec(clock_now_ns() + ns);
 }
 
 /* Nobody waits for the window any more: its release frees the mapping, and the iommu where the
