@@ -111,9 +111,9 @@ static void choose_iovas(struct translate *state, bool any)
     uint64_t random = 1;
 
     for (unsigned i = 0; i < BATCH; i++) {
-        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        state->iovas[i] =
-            umdev_iova(page_iova(any ? (random >> 33) % state->count : state->count / 2));
+        uint64_t page = any ? bench_random(&random, state->count) : state->count / 2;
+
+        state->iovas[i] = umdev_iova(page_iova(page));
     }
 }
 
