@@ -153,6 +153,14 @@ extern const struct report pin_table_report;
 /* ------------------------------------------------------------------ helpers */
 
 uint64_t bench_now_ns(void);
+/* The next of a sequence, the same in every run; below `limit`, which is at most 2^40. */
+static inline uint64_t bench_random(uint64_t *state, uint64_t limit)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (*state >> 24) % limit;
+}
+/* The q-quantile; sorts the values. NAN: there are none. */
+double bench_quantile(double *values, size_t n, double q);
 /* Pin the calling thread; real-time where allowed. */
 void bench_pin(int cpu);
 

@@ -36,8 +36,8 @@ static int faulting_map_request(struct umdev_device *dev, unsigned region, uint6
 
     (void)access;
     if (region == FAULT_BAR_IDENTITY) {
-        map->mem_offset = map->first = offset & ~(len - 1);
-        map->last = map->first + len - 1;
+        map->mem_offset = map->first = first;
+        map->last = first + len - 1;
         return 0;
     }
     *map = (struct umdev_map){

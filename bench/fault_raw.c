@@ -30,17 +30,14 @@ static void *raw_run(void *opaque)
     while (read(raw->uffd, &message, sizeof(message)) == sizeof(message)) {
         size_t len = raw->extent * BENCH_PAGE;
         size_t offset = (size_t)message.arg.pagefault.address - (size_t)raw->pages;
-        struct uffdio_range range = {
-            .start = (size_t)raw->pages + (offset & ~(len - 1)),
-            .len = len,
-        };
+        size_t first = offset & ~(len - 1);
+        struct uffdio_range range = {.start = (size_t)raw->pages + first, .len = len};
 
         if (send(raw->sock, packet, sizeof(packet), MSG_NOSIGNAL) != sizeof(packet) ||
             recv(raw->sock, packet, sizeof(packet), MSG_WAITALL) != sizeof(packet))
             break;
-        if (mmap(raw->pages + (offset & ~(len - 1)), len, PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_FIXED, raw->fd,
-                 (off_t)((offset & ~(len - 1)) % (FAULT_OBJECT_PAGES * BENCH_PAGE))) == MAP_FAILED)
+        if (mmap(raw->pages + first, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, raw->fd,
+                 (off_t)(first % (FAULT_OBJECT_PAGES * BENCH_PAGE))) == MAP_FAILED)
             break;
         ioctl(raw->uffd, UFFDIO_WAKE, &range);
     }

@@ -45,8 +45,7 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The q-quantile; sorts the values. */
-static double quantile(double *values, size_t n, double q)
+double bench_quantile(double *values, size_t n, double q)
 {
     if (n == 0)
         return NAN;
@@ -70,7 +69,7 @@ static int measure_round(const struct subject *subject, struct series *series, s
     if (!copy)
         return -ENOMEM;
     memcpy(copy, to, samples * sizeof(*copy));
-    series->medians[round] = quantile(copy, samples, 0.5);
+    series->medians[round] = bench_quantile(copy, samples, 0.5);
     series->n += samples;
     free(copy);
     return 0;
@@ -84,7 +83,7 @@ static double series_ratio(const struct series *ours, const struct series *floor
         return NAN;
     for (unsigned i = 0; i < rounds; i++)
         ratios[i] = ours->medians[i] / floor->medians[i];
-    return quantile(ratios, rounds, 0.5);
+    return bench_quantile(ratios, rounds, 0.5);
 }
 
 static void stop_subject(struct subject *subject)
@@ -117,11 +116,12 @@ static int run_row(const struct row *row, struct row_run *run, struct result *re
             ret = measure_round(subjects[s], &series[s], samples, round);
     if (!ret) {
         result->ratio = series_ratio(&series[0], &series[1], rounds);
-        result->ours = quantile(series[0].samples, series[0].n, 0.5);
+        result->ours = bench_quantile(series[0].samples, series[0].n, 0.5);
         /* The bad end: the slowest hundredth. */
-        result->p99 = quantile(series[0].samples, series[0].n, row->kind == ROW_RATE ? 0.01 : 0.99);
-        result->floor = quantile(series[1].samples, series[1].n, 0.5);
-        result->peer = quantile(series[2].samples, series[2].n, 0.5);
+        result->p99 =
+            bench_quantile(series[0].samples, series[0].n, row->kind == ROW_RATE ? 0.01 : 0.99);
+        result->floor = bench_quantile(series[1].samples, series[1].n, 0.5);
+        result->peer = bench_quantile(series[2].samples, series[2].n, 0.5);
         result->runs = (unsigned)series[0].n;
     }
     for (int s = 0; s < 3; s++)

@@ -62,12 +62,6 @@ struct compare {
     double samples[MAX_ROUNDS];
 };
 
-static uint64_t random_below(struct compare *c, uint64_t limit)
-{
-    c->random = c->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (c->random >> 24) % limit;
-}
-
 static void pin(struct compare *c, uint64_t first, size_t count)
 {
     static uint32_t bus[PIN_MAX_PAGES];
@@ -112,7 +106,7 @@ static uint64_t pattern_place(struct compare *c, uint64_t i)
 
     if (c->cell->pattern == DENSE || c->cell->pattern == WINDOWED)
         return i * run;
-    return random_below(c, c->cell->npages - run);
+    return bench_random(&c->random, c->cell->npages - run);
 }
 
 static void compare_fill(struct compare *c)
@@ -140,7 +134,7 @@ static void compare_choose(struct compare *c)
     for (uint64_t i = chosen; i < CALLS; i++)
         c->pages[i] = c->pages[i % chosen];
     for (uint64_t i = CALLS; i-- > 1;) {
-        uint64_t other = random_below(c, i + 1);
+        uint64_t other = bench_random(&c->random, i + 1);
         uint32_t page = c->pages[i];
 
         c->pages[i] = c->pages[other];
@@ -193,13 +187,6 @@ static void do_lookups(struct compare *c)
     __asm__ volatile("" ::"r"(found));
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* The median of the rounds, of one of `calls`. */
 static double measure(struct compare *c, void (*work)(struct compare *c), size_t calls)
 {
@@ -212,8 +199,7 @@ static double measure(struct compare *c, void (*work)(struct compare *c), size_t
         work(c);
         c->samples[i] = (double)(bench_now_ns() - start) / (double)calls;
     }
-    qsort(c->samples, rounds, sizeof(double), compare_doubles);
-    return c->samples[rounds / 2];
+    return bench_quantile(c->samples, rounds, 0.5);
 }
 
 static double resident_bytes(void)

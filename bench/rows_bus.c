@@ -30,12 +30,6 @@ struct bus {
     void *memory[PAGES_OUT];
 };
 
-static uint64_t random_below(uint64_t *random, uint64_t limit)
-{
-    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (*random >> 33) % limit;
-}
-
 static void bus_stop(void *state)
 {
     struct bus *bus = state;
@@ -68,7 +62,7 @@ static int ranges_measure(void *state, double *samples, size_t n)
         uint64_t start = bench_now_ns();
 
         for (int k = 0; !ret && k < OPERATIONS; k++) {
-            struct bus_range **range = &bus->ranges[random_below(&bus->random, RANGES_OUT)];
+            struct bus_range **range = &bus->ranges[bench_random(&bus->random, RANGES_OUT)];
 
             bus_space_release(bus->space, *range);
             ret = bus_space_alloc(bus->space, RANGE_PAGES * PAGE_SIZE_4K, PAGE_SIZE_4K, range);
@@ -90,7 +84,7 @@ static int ranges_start(struct bus *bus)
 
 static uint64_t hole_pages(uint64_t *random, size_t i)
 {
-    return 1 + random_below(random, RANGE_PAGES - 1) + (i % LARGE_EVERY ? 0 : RANGE_PAGES);
+    return 1 + bench_random(random, RANGE_PAGES - 1) + (i % LARGE_EVERY ? 0 : RANGE_PAGES);
 }
 
 /* All of the space is out, hole and page in turn; then the holes are given back. */
@@ -153,7 +147,7 @@ static int pages_measure(void *state, double *samples, size_t n)
         uint64_t start = bench_now_ns();
 
         for (int k = 0; !ret && k < OPERATIONS; k++) {
-            uint32_t *page = &bus->pages[random_below(&bus->random, PAGES_OUT)];
+            uint32_t *page = &bus->pages[bench_random(&bus->random, PAGES_OUT)];
 
             bus_space_release_pages(bus->space, 1, page);
             ret = bus_space_alloc_pages(bus->space, 1, page);
@@ -171,7 +165,7 @@ static int malloc_measure(void *state, double *samples, size_t n)
         uint64_t start = bench_now_ns();
 
         for (int k = 0; k < OPERATIONS; k++) {
-            void **memory = &bus->memory[random_below(&bus->random, PAGES_OUT)];
+            void **memory = &bus->memory[bench_random(&bus->random, PAGES_OUT)];
 
             free(*memory);
             *memory = malloc(PAGE_SIZE_4K);

@@ -7,16 +7,17 @@
  */
 #include "fault.h"
 
+#include "base/fdpass.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <umdev/client.h>
@@ -28,49 +29,25 @@ struct raw {
     size_t next;
 };
 
-static int take_fd_from(int sock)
-{
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    char byte;
-    struct iovec iov = {&byte, 1};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    int fd;
-
-    if (recvmsg(sock, &msg, 0) != 1 || !CMSG_FIRSTHDR(&msg))
-        _exit(1);
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
-    return fd;
-}
-
 static int give_fd(int sock, int fd)
 {
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {.header = {CMSG_LEN(sizeof(fd)), SOL_SOCKET, SCM_RIGHTS}};
     char byte = 0;
-    struct iovec iov = {&byte, 1};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
 
-    memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-    return sendmsg(sock, &msg, 0) == 1 ? 0 : -errno;
+    return fdpass_send(sock, &(struct iovec){&byte, 1}, 1, &fd, 1);
 }
 
 static void raw_serve(int sock, void *arg)
 {
-    int uffd = take_fd_from(sock);
-    struct pollfd fds[] = {{.fd = uffd, .events = POLLIN}, {.fd = sock, .events = POLLIN}};
+    struct pollfd fds[] = {{.events = POLLIN}, {.fd = sock, .events = POLLIN}};
+    struct fd_array given;
+    char byte;
+    int uffd;
 
     (void)arg;
+    fd_array_init(&given);
+    if (fdpass_recv(sock, &byte, 1, &given) != 1 || given.count != 1)
+        _exit(1);
+    fds[0].fd = uffd = given.fds[0];
     while (poll(fds, 2, -1) > 0 && !fds[1].revents) {
         struct uffd_msg message;
         struct uffdio_continue request = {.range.len = BENCH_PAGE};

@@ -26,8 +26,7 @@ struct pins {
 
 static uint32_t random_page(struct pins *pins)
 {
-    pins->random = pins->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (uint32_t)(pins->random >> 42);
+    return (uint32_t)bench_random(&pins->random, PAGES);
 }
 
 static int pin_pages(struct pins *pins, uint64_t first, size_t count)

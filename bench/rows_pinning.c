@@ -88,9 +88,7 @@ fail:
 
 static uint64_t random_page(struct pinning *pinning, size_t count)
 {
-    pinning->random =
-        pinning->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (pinning->random >> 40) % (PAGES / count) * count;
+    return bench_random(&pinning->random, PAGES / count) * count;
 }
 
 static int measure_ours(struct pinning *pinning, double *samples, size_t n, size_t count)

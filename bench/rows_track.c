@@ -8,18 +8,15 @@
  */
 #include "bench.h"
 
+#include "base/uffd.h"
 #include "iommu/iommu.h"
 #include "track/track.h"
 #include "track/uffd.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -27,10 +24,6 @@ enum {
     WRITES = 512, /* a sample */
     REGIONS = 512,
 };
-
-#define FEATURES                                                                                   \
-    (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | 1 << 13 /* unpopulated */)
-#define FEATURE_ASYNC (1 << 15)
 
 struct tracking {
     size_t pages, written; /* before each collect */
@@ -79,18 +72,14 @@ static void tracking_free(void *state)
 
 static int open_fds(struct tracking *t, bool sync)
 {
-    struct uffdio_api api = {.api = UFFD_API, .features = FEATURES | (sync ? 0 : FEATURE_ASYNC)};
-    struct uffdio_register request = {
-        .range = {.start = (uintptr_t)t->memory, .len = t->pages * PAGE_SIZE_4K},
-        .mode = UFFDIO_REGISTER_MODE_WP,
-    };
+    int ret = uffd_open_tracking(sync, &t->uffd);
 
-    t->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    if (ret)
+        return ret;
     t->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (t->uffd < 0 || t->pagemap < 0 || ioctl(t->uffd, UFFDIO_API, &api) ||
-        ioctl(t->uffd, UFFDIO_REGISTER, &request))
+    if (t->pagemap < 0)
         return -errno;
-    return 0;
+    return uffd_register_wp(t->uffd, t->memory, t->pages * PAGE_SIZE_4K);
 }
 
 static int make_memory(struct tracking *t, int fd)
@@ -144,18 +133,21 @@ static int make_device(struct tracking *t, int fd, bool sync)
     return ret ? ret : iommu_track_begin(t->iommu);
 }
 
-static int tracking_new(size_t pages, bool sync, struct tracking **made)
+/* A subject whose state it is. */
+static int tracking_start(struct subject *subject,
+                          int (*measure)(void *state, double *samples, size_t n), size_t pages,
+                          bool sync)
 {
     struct tracking *t = calloc(1, sizeof(*t));
-    int fd = memfd_create("bench", MFD_CLOEXEC);
-    int ret = t ? 0 : -ENOMEM;
+    int fd, ret;
 
-    if (t) {
-        t->pages = pages;
-        t->uffd = t->pagemap = -1;
-        *made = t;
-        ret = make_memory(t, fd);
-    }
+    if (!t)
+        return -ENOMEM;
+    t->pages = pages;
+    t->uffd = t->pagemap = -1;
+    *subject = (struct subject){measure, tracking_free, t};
+    fd = memfd_create("bench", MFD_CLOEXEC);
+    ret = make_memory(t, fd);
     if (!ret)
         ret = open_fds(t, sync);
     if (!ret)
@@ -163,6 +155,11 @@ static int tracking_new(size_t pages, bool sync, struct tracking **made)
     if (fd >= 0)
         close(fd);
     return ret;
+}
+
+static int add_all(const struct tracking *t)
+{
+    return track_add(t->track, iovas_of(t));
 }
 
 /* ------------------------------------------------------------------ arming */
@@ -178,7 +175,7 @@ static int arm_ours(void *state, double *samples, size_t n)
         ret = track_uffd_protect(t->uffd, bytes_of(t), false);
         start = bench_now_ns();
         if (!ret)
-            ret = track_add(t->track, iovas_of(t));
+            ret = add_all(t);
         samples[i] = (double)(bench_now_ns() - start);
         if (!ret)
             ret = track_remove(t->track, iovas_of(t));
@@ -261,20 +258,18 @@ static int collect_floor(void *state, double *samples, size_t n)
 
 static int pair_start(struct row_run *run, size_t pages, size_t written, bool collect)
 {
-    struct tracking *ours = NULL, *floor = NULL;
-    int ret = tracking_new(pages, false, &ours);
+    struct tracking *ours, *floor;
+    int ret = tracking_start(&run->ours, collect ? collect_ours : arm_ours, pages, false);
 
-    if (ours)
-        run->ours = (struct subject){collect ? collect_ours : arm_ours, tracking_free, ours};
     if (!ret)
-        ret = tracking_new(pages, false, &floor);
-    if (floor)
-        run->floor = (struct subject){collect ? collect_floor : arm_floor, tracking_free, floor};
-    if (ret || !collect || !floor)
+        ret = tracking_start(&run->floor, collect ? collect_floor : arm_floor, pages, false);
+    if (ret || !collect)
         return ret;
+    ours = run->ours.state;
+    floor = run->floor.state;
     ours->written = floor->written = written;
     ret = track_uffd_protect(floor->uffd, bytes_of(floor), true);
-    return ret ? ret : track_add(ours->track, iovas_of(ours));
+    return ret ? ret : add_all(ours);
 }
 
 #define PAIR_ROW(symbol, row_name, row_what, row_samples, row_pages, row_written, collect)         \
@@ -345,16 +340,11 @@ static int write_untracked(void *state, double *samples, size_t n)
 
 static int write_start(struct row_run *run, bool sync)
 {
-    struct tracking *ours = NULL, *floor = NULL;
-    int ret = tracking_new(WRITES, sync, &ours);
+    int ret = tracking_start(&run->ours, write_tracked, WRITES, sync);
 
-    if (ours)
-        run->ours = (struct subject){write_tracked, tracking_free, ours};
     if (!ret)
-        ret = tracking_new(WRITES, sync, &floor);
-    if (floor)
-        run->floor = (struct subject){write_untracked, tracking_free, floor};
-    return ret ? ret : track_add(ours->track, iovas_of(ours));
+        ret = tracking_start(&run->floor, write_untracked, WRITES, sync);
+    return ret ? ret : add_all(run->ours.state);
 }
 
 static int write_collect_start(struct row_run *run)
@@ -406,21 +396,18 @@ static int device_write(void *state, double *samples, size_t n)
 
 static int device_start(struct row_run *run)
 {
-    struct tracking *ours = NULL, *floor = NULL;
-    int ret = tracking_new(WRITES, false, &ours);
+    const struct tracking *floor;
+    int ret = tracking_start(&run->ours, device_write, WRITES, false);
 
-    if (ours)
-        run->ours = (struct subject){device_write, tracking_free, ours};
     if (!ret)
-        ret = tracking_new(WRITES, false, &floor);
-    if (floor)
-        run->floor = (struct subject){device_write, tracking_free, floor};
+        ret = tracking_start(&run->floor, device_write, WRITES, false);
     if (ret)
         return ret;
     /* Nobody listens to the other one. */
+    floor = run->floor.state;
     iommu_track_end(floor->iommu);
     track_end(floor->track);
-    return track_add(ours->track, iovas_of(ours));
+    return add_all(run->ours.state);
 }
 
 const struct row track_device_write_row = {
@@ -447,11 +434,12 @@ static int measure_bytes(void *state, double *samples, size_t n)
 
 static int bytes_start(struct row_run *run, size_t step)
 {
-    struct tracking *t = NULL;
-    int ret = tracking_new(65536, false, &t);
+    const struct tracking *t;
+    int ret = tracking_start(&run->ours, measure_bytes, 65536, false);
 
-    if (t)
-        run->ours = (struct subject){measure_bytes, tracking_free, t};
+    if (ret)
+        return ret;
+    t = run->ours.state;
     for (size_t page = 0; !ret && page < t->pages; page += step)
         ret = track_add(
             t->track, (struct range){page * PAGE_SIZE_4K, page * PAGE_SIZE_4K + PAGE_SIZE_4K - 1});

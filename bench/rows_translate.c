@@ -111,9 +111,9 @@ static void choose_iovas(struct translate *state, bool any)
     uint64_t random = 1;
 
     for (unsigned i = 0; i < BATCH; i++) {
-        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        state->iovas[i] =
-            umdev_iova(page_iova(any ? (random >> 33) % state->count : state->count / 2));
+        uint64_t page = any ? bench_random(&random, state->count) : state->count / 2;
+
+        state->iovas[i] = umdev_iova(page_iova(page));
     }
 }
 
@@ -157,7 +157,10 @@ static struct translate *translate_new(unsigned count, bool any)
     return state;
 }
 
-static int translate_start(struct row_run *run, unsigned count, bool any)
+/* Both subjects, which have nothing yet but the addresses. */
+static int make_pair(struct row_run *run, unsigned count, bool any,
+                     int (*measure)(void *state, double *samples, size_t n),
+                     int (*measure_floor)(void *state, double *samples, size_t n))
 {
     struct translate *ours = translate_new(count, any);
     struct translate *floor = translate_new(count, any);
@@ -167,9 +170,15 @@ static int translate_start(struct row_run *run, unsigned count, bool any)
         free(floor);
         return -ENOMEM;
     }
-    run->ours = (struct subject){ours_measure, stop, ours};
-    run->floor = (struct subject){floor_measure, stop, floor};
-    return map_pages(ours) ?: make_array(floor);
+    run->ours = (struct subject){measure, stop, ours};
+    run->floor = (struct subject){measure_floor, stop, floor};
+    return 0;
+}
+
+static int translate_start(struct row_run *run, unsigned count, bool any)
+{
+    return make_pair(run, count, any, ours_measure, floor_measure)
+               ?: map_pages(run->ours.state) ?: make_array(run->floor.state);
 }
 
 #define TRANSLATE_ROW(which, any, number)                                                          \
@@ -313,18 +322,12 @@ static int alone_measure(void *opaque, double *samples, size_t n)
 
 static int threads_start(struct row_run *run, unsigned threads)
 {
-    struct translate *ours = translate_new(1000, false);
-    struct translate *floor = translate_new(1000, false);
+    int ret = make_pair(run, 1000, false, threads_measure, alone_measure);
 
-    if (!ours || !floor) {
-        free(ours);
-        free(floor);
-        return -ENOMEM;
-    }
-    ours->threads = threads;
-    run->ours = (struct subject){threads_measure, stop, ours};
-    run->floor = (struct subject){alone_measure, stop, floor};
-    return map_pages(ours) ?: map_pages(floor);
+    if (ret)
+        return ret;
+    ((struct translate *)run->ours.state)->threads = threads;
+    return map_pages(run->ours.state) ?: map_pages(run->floor.state);
 }
 
 #define THREADS_ROW(number)                                                                        \

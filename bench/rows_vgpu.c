@@ -150,11 +150,9 @@ static void floor_stop(void *state)
     free(floor);
 }
 
-static int vgpu_start(struct row_run *run, int (*measure)(void *, double *, size_t),
-                      int (*measure_floor)(void *, double *, size_t))
+static int device_start(struct row_run *run, int (*measure)(void *, double *, size_t))
 {
     struct vgpu_ours *ours = calloc(1, sizeof(*ours));
-    struct vgpu_floor *floor = calloc(1, sizeof(*floor));
     struct umdev_client *client;
     int sock, ret;
 
@@ -165,7 +163,15 @@ static int vgpu_start(struct row_run *run, int (*measure)(void *, double *, size
     if (ret)
         return ret;
     run->ours = (struct subject){measure, ours_stop, ours};
-    ret = vgpu_guest_start(client, 1 << 20, &ours->guest);
+    return vgpu_guest_start(client, 1 << 20, &ours->guest);
+}
+
+static int vgpu_start(struct row_run *run, int (*measure)(void *, double *, size_t),
+                      int (*measure_floor)(void *, double *, size_t))
+{
+    struct vgpu_floor *floor = calloc(1, sizeof(*floor));
+    int ret = device_start(run, measure);
+
     if (ret)
         return ret;
     /* Shared memory, as the device's is: private memory would have the help of huge pages. */
@@ -221,14 +227,12 @@ static int fence_measure(void *state, double *samples, size_t n)
 
 static int vgpu_ggtt_start(struct row_run *run)
 {
-    int ret = vgpu_start(run, ggtt_measure, memset_measure);
+    int ret = device_start(run, ggtt_measure);
 
-    if (ret)
-        return ret;
     /* The floor is the same device's. */
-    floor_stop(run->floor.state);
-    run->floor = (struct subject){fence_measure, NULL, run->ours.state};
-    return 0;
+    if (!ret)
+        run->floor = (struct subject){fence_measure, NULL, run->ours.state};
+    return ret;
 }
 
 const struct row vgpu_ggtt_row = {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A real server in a process of its own, and what is known of its state from outside."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -195,3 +196,15 @@ class Server:
             self.process.kill()
         self.process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def served_by(driver, *arguments, devices=1):
+    """A server of one's own, which is at rest in the end, and stops."""
+    server = Server(driver, *arguments, devices=devices)
+    try:
+        yield server
+        server.check()
+        server.stop()
+    finally:
+        server.kill()

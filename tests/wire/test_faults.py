@@ -2,7 +2,6 @@
 """Regions that fault: docs/protocol.md. The device is tests/drivers/umdev-faultdev.c."""
 
 import errno
-import json
 import mmap
 import os
 import re
@@ -14,6 +13,7 @@ import time
 import faultclient as fc
 import pytest
 import vfiouser as vu
+from control import Control
 from faultclient import READ, RW, WRITE, Channel, packet
 from faultdev import (
     DISCARD,
@@ -32,7 +32,7 @@ from faultdev import (
     invalidate,
     number,
 )
-from server import BUILD_DIR, Server
+from server import BUILD_DIR, served_by
 from vfiouser import PAGE
 
 # ------------------------------------------------------------------ VERSION, GET_REGION_INFO
@@ -350,8 +350,7 @@ def test_shared_object_is_kept_from_clients(fault_client, channel):
 
 
 def test_shared_object_of_trusted_clients():
-    server = Server("faultdev", "--trust-client")
-    try:
+    with served_by("faultdev", "--trust-client") as server:
         with server.negotiated(text=fc.CAPABILITIES) as client, Channel(client) as channel:
             entry(client, 0, SHARED, 3)
             entry(client, 1, 0, 3)
@@ -360,10 +359,6 @@ def test_shared_object_of_trusted_clients():
                 assert client.read(TABLE, 0, 8) == number(SHARED, 3)
             channel.fault(TABLE, PAGE)
             assert len(channel.objects) == 2
-        server.check()
-        server.stop()
-    finally:
-        server.kill()
 
 
 def test_shared_object_is_shared(two_faultdevs):
@@ -379,13 +374,8 @@ def test_shared_object_is_shared(two_faultdevs):
 
 
 def show(path):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(path)
-        sock.sendall(b'{"command":"show"}\n')
-        data = b""
-        while not data.endswith(b"\n"):
-            data += sock.recv(65536)
-    return json.loads(data)["result"]["devices"][0]
+    with Control(path) as control:
+        return control.ask("show")["result"]["devices"][0]
 
 
 def shown_text(path):
@@ -412,14 +402,10 @@ def check_counts(client, channel, path):
 
 def test_counts(tmp_path):
     path = str(tmp_path / "control")
-    server = Server("faultdev", "--control", path)
-    try:
+    with served_by("faultdev", "--control", path) as server:
         with server.negotiated(text=fc.CAPABILITIES) as client, Channel(client) as channel:
             check_counts(client, channel, path)
         text = shown_text(path)
         assert re.search(r"^  faults +1 resolved, 2 pages taken back$", text, re.M)
         assert re.search(r"^  refused +2  last: BAR2\+0x30000 write, EFAULT, \d+ s ago$", text, re.M)
         assert "BAR2+0x30000: write refused: Bad address" in server.stderr()
-        server.stop()
-    finally:
-        server.kill()

@@ -4,10 +4,8 @@
 import contextlib
 import ctypes
 import errno
-import fcntl
 import mmap
 import os
-import platform
 import select
 import socket
 import struct
@@ -16,6 +14,7 @@ import time
 
 import faultclient as fc
 import pytest
+import userfaultfd as uf
 import vfiouser as vu
 from faultclient import READ, RW, Channel
 from faultdev import (
@@ -31,6 +30,7 @@ from faultdev import (
     number,
     wait_for,
 )
+from userfaultfd import LIBC, MINOR, MISSING
 from vfiouser import PAGE
 
 COMMAND = 0x8002
@@ -39,19 +39,11 @@ MAX_WINDOWS = 16
 SIZE = IDENTITY_PAGES * PAGE
 BODY = struct.Struct("=IIIIQQQ")
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.mmap.restype = ctypes.c_void_p
-LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 LIBC.memmove.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 LIBC.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 
-SYS_USERFAULTFD = {"x86_64": 323, "aarch64": 282}.get(platform.machine())
-UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER = 0xC018AA3F, 0xC020AA00, 0x8010AA01
-UFFD_API = 0xAA
 EVENT_FORK, EVENT_REMOVE, MINOR_SHMEM, POISON = 1 << 1, 1 << 3, 1 << 10, 1 << 14
-MISSING, MINOR = 1, 4
 MADV_DONTNEED, MADV_REMOVE = 4, 9
 EHWPOISON = 133
 
@@ -61,16 +53,7 @@ def body(flags, region=IDENTITY, offset=0, size=0, address=0, argsz=BODY.size, r
 
 
 def open_uffd(features=MINOR_SHMEM | POISON, nonblock=True, api=True):
-    fd = LIBC.syscall(SYS_USERFAULTFD, os.O_CLOEXEC | (os.O_NONBLOCK if nonblock else 0))
-    if fd < 0:
-        pytest.skip("no userfaultfd here")
-    if api:
-        try:
-            fcntl.ioctl(fd, UFFDIO_API, struct.pack("=QQQ", UFFD_API, features, 0))
-        except OSError:
-            os.close(fd)
-            pytest.skip("this kernel's userfaultfd lacks something")
-    return fd
+    return uf.open_uffd(features, nonblock, api)
 
 
 @pytest.fixture
@@ -87,7 +70,7 @@ class View:
         self.uffd, self.size = uffd, size
         flags = mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self.address = LIBC.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, offset)
-        fcntl.ioctl(uffd, UFFDIO_REGISTER, struct.pack("=QQQQ", self.address, size, mode, 0))
+        uf.register(uffd, self.address, size, mode)
         self.pipe = os.pipe()
 
     def read(self, offset, size=8):
@@ -109,7 +92,7 @@ class View:
 
     def release(self):
         """Whoever waits goes on, and reads what the file has."""
-        fcntl.ioctl(self.uffd, UFFDIO_UNREGISTER, struct.pack("=QQ", self.address, self.size))
+        uf.unregister(self.uffd, self.address, self.size)
 
     def close(self):
         self.release()

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pins: what a device reaches by bus addresses, and what ends it. The driver is umdev-pindev.c."""
 
-import contextlib
 import errno
+import functools
 import os
 import struct
 
 import pytest
 import testdev
 import vfiouser as vu
-from server import Server
+from server import served_by
 from vfiouser import BAR0, PAGE
 
 REG_IOVA, REG_COUNT, REG_PROT, REG_GO, REG_RESULT = 0x00, 0x08, 0x0C, 0x10, 0x14
@@ -21,6 +21,8 @@ BASE = 0x7F000
 ERR = 3  # VFIO's index of the error interrupt
 
 MODES = ["contiguous", "paged"]
+
+served = functools.partial(served_by, "pindev")
 
 
 class Pindev:
@@ -66,17 +68,6 @@ class Pindev:
     @property
     def pinned(self):
         return self.client.read32(BAR0, REG_PINNED)
-
-
-@contextlib.contextmanager
-def served(*arguments, devices=1):
-    server = Server("pindev", *arguments, devices=devices)
-    try:
-        yield server
-        server.check()
-        server.stop()
-    finally:
-        server.kill()
 
 
 @pytest.fixture(params=MODES)

@@ -4,15 +4,14 @@
 import errno
 import fcntl
 import os
-import struct
 import subprocess
 import sys
 import time
 
 import pytest
 import trackclient as tc
+import userfaultfd as uf
 import vfiouser as vu
-from server import LIBC
 from trackclient import BASE, OFFER, TRACK, WRITTEN, Trackdev
 from vfiouser import PAGE
 
@@ -91,7 +90,7 @@ def test_registration_that_ends(session):
     session.give(session.uffd, session.pagemap, session.sync)
     session.map(memory, 0, 2)
     assert session.add(BASE, 2) == 0
-    fcntl.ioctl(session.uffd, tc.UFFDIO_UNREGISTER, struct.pack("=QQ", memory.hva, memory.size))
+    uf.unregister(session.uffd, memory.hva, memory.size)
     memory.write(0, 1)
     session.collect()
     session.client.check_in_step()
@@ -103,10 +102,10 @@ def test_unmapped_behind_our_back(session):
     session.give(session.uffd, session.pagemap, session.sync)
     session.map(memory, 0, 2)
     assert session.add(BASE, 2) == 0
-    LIBC.munmap(memory.hva, memory.size)
+    uf.LIBC.munmap(memory.hva, memory.size)
     session.collect()
     session.collect()
-    memory.hva = LIBC.mmap(memory.hva, memory.size, 3, 1, memory.fd, 0)
+    memory.hva = uf.LIBC.mmap(memory.hva, memory.size, 3, 1, memory.fd, 0)
     session.collect()
     session.client.check_in_step()
 
@@ -250,7 +249,6 @@ def test_an_events_flood(servers):
         with servers[True].negotiated(text=OFFER) as client:
             Trackdev(client).give(uffd, pagemap, True)
             for page in range(16):
-                start = memory.hva + page * PAGE
-                fcntl.ioctl(uffd, tc.UFFDIO_WRITEPROTECT, struct.pack("=QQQ", start, PAGE, 1))
+                uf.write_protect(uffd, memory.hva + page * PAGE, PAGE)
                 memory.write(page, 1)
             client.check_in_step()

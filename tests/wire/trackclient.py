@@ -3,15 +3,13 @@
 
 import contextlib
 import ctypes
-import errno
-import fcntl
 import os
 import struct
 
-import pytest
 import testdev
+import userfaultfd as uf
 import vfiouser as vu
-from server import LIBC, Server
+from server import served_by
 from vfiouser import BAR0, PAGE
 
 TRACK_INFO, TRACK, DMA_MAP_AT = 0x8010, 0x8011, 0x8012
@@ -24,14 +22,6 @@ REG_RANGE, REG_VALUE, REG_TOLD, REG_TOLD_IOVA, REG_TOLD_VALUE = 0x20, 0x38, 0x40
 GO_ADD, GO_REMOVE, GO_COLLECT, GO_WRITE = range(1, 5)
 WRITTEN, LOST = 1, 2
 
-LIBC.mmap.restype = ctypes.c_void_p
-LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
-LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-
-SYS_USERFAULTFD = 323
-UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER = 0xC018AA3F, 0xC020AA00, 0x8010AA01
-UFFDIO_WRITEPROTECT = 0xC018AA06
-UFFD_API = 0xAA
 # Faults say that they are of write protection; shared memory; pages that are not there; and no wait.
 FEATURES, ASYNC = 1 << 0 | 1 << 12 | 1 << 13, 1 << 15
 
@@ -46,19 +36,9 @@ def track_body(flags=0, argsz=8):
 
 @contextlib.contextmanager
 def userfaultfd(sync=False, more=0):
-    fd = LIBC.syscall(SYS_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)
-    if fd < 0:
-        pytest.skip("no userfaultfd here")
+    fd = uf.open_uffd(FEATURES | more | (0 if sync else ASYNC))
     try:
-        features = FEATURES | more | (0 if sync else ASYNC)
-        fcntl.ioctl(fd, UFFDIO_API, struct.pack("=QQQ", UFFD_API, features, 0))
         yield fd
-    except OSError as e:
-        if e.errno == errno.EINVAL:
-            pytest.skip("this kernel's userfaultfd lacks what is needed")
-        if more and e.errno == errno.EPERM:
-            pytest.skip("events of forks are for the privileged")
-        raise
     finally:
         os.close(fd)
 
@@ -79,14 +59,14 @@ class Memory:
         self.fd = os.memfd_create("wire-test", os.MFD_CLOEXEC)
         self.size = pages * PAGE
         os.ftruncate(self.fd, self.size)
-        self.hva = LIBC.mmap(None, self.size, 3, 1, self.fd, 0)
+        self.hva = uf.LIBC.mmap(None, self.size, 3, 1, self.fd, 0)
 
     def close(self):
-        LIBC.munmap(self.hva, self.size)
+        uf.LIBC.munmap(self.hva, self.size)
         os.close(self.fd)
 
     def register(self, uffd):
-        fcntl.ioctl(uffd, UFFDIO_REGISTER, struct.pack("=QQQQ", self.hva, self.size, 2, 0))
+        uf.register(uffd, self.hva, self.size, uf.WRITE_PROTECT)
 
     def write(self, page, value):
         ctypes.c_uint64.from_address(self.hva + page * PAGE).value = value
@@ -153,13 +133,6 @@ class Trackdev:
         return self.client.read32(BAR0, REG_TOLD)
 
 
-@contextlib.contextmanager
 def served(kind="collect", devices=1):
     arguments = [f"trackdev-{kind}"] if devices == 1 else []
-    server = Server("trackdev", *arguments, devices=devices)
-    try:
-        yield server
-        server.check()
-        server.stop()
-    finally:
-        server.kill()
+    return served_by("trackdev", *arguments, devices=devices)

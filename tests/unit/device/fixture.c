@@ -3,12 +3,10 @@
 
 #include "base/sigbus.h"
 
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 void fixture_disconnect(struct device_client *client)
@@ -134,27 +132,4 @@ int test_memfd(size_t size)
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, (off_t)size), 0);
     return fd;
-}
-
-uint64_t test_seed(void)
-{
-    const char *text = getenv("UMDEV_TEST_SEED"); /* NOLINT(concurrency-mt-unsafe) */
-    uint64_t seed = 0;
-
-    if (text)
-        seed = strtoull(text, NULL, 0);
-    else
-        assert_int_equal(getrandom(&seed, sizeof(seed), 0), sizeof(seed));
-    print_message("# UMDEV_TEST_SEED=0x%" PRIx64 "\n", seed);
-    return seed;
-}
-
-/* splitmix64 */
-uint64_t test_random(uint64_t *state)
-{
-    uint64_t value = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-    value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    value = (value ^ (value >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return value ^ (value >> 31);
 }

@@ -62,8 +62,4 @@ void fixture_guard(void);
 /* A memfd of `size` bytes. */
 int test_memfd(size_t size);
 
-/* The seed of a random test: UMDEV_TEST_SEED or a new one; printed. */
-uint64_t test_seed(void);
-uint64_t test_random(uint64_t *state);
-
 #endif

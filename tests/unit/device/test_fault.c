@@ -7,6 +7,7 @@
 
 #include "device/device_priv.h"
 #include "failnth.h"
+#include "random.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -420,13 +421,13 @@ static void test_straddling(void **state)
 {
     struct faults f;
     uint8_t bytes[3 * PAGE + 8], back[sizeof(bytes)];
-    uint64_t seed = test_seed();
+    uint64_t seed = random_seed();
 
     (void)state;
     start(&f);
     f.driver.scatter = true;
     for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (uint8_t)test_random(&seed);
+        bytes[i] = (uint8_t)random_next(&seed);
     f.driver.calls = 0;
     assert_int_equal(device_write(f.fixture.dev, TABLE, 2 * PAGE - 4, bytes, sizeof(bytes)), 0);
     assert_int_equal(f.driver.calls, 5);

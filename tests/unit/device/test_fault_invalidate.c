@@ -6,6 +6,7 @@
 #include "fault_fixture.h"
 
 #include "device/device_priv.h"
+#include "random.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -70,22 +71,22 @@ static void test_told_model(void **state)
 {
     bool told[PAGES] = {false};
     struct device_fault_stats stats;
-    uint64_t seed = test_seed(), revoked = 0;
+    uint64_t seed = random_seed(), revoked = 0;
     unsigned messages = 0;
     struct faults f;
 
     (void)state;
     start(&f);
     for (unsigned round = 0; round < 20000; round++) {
-        uint64_t first = test_random(&seed) % PAGES;
-        uint64_t last = first + test_random(&seed) % (PAGES - first);
+        uint64_t first = random_next(&seed) % PAGES;
+        uint64_t last = first + random_next(&seed) % (PAGES - first);
         bool any = false;
 
-        if (test_random(&seed) % 2) {
-            uint64_t page = first + test_random(&seed) % (last - first + 1);
+        if (random_next(&seed) % 2) {
+            uint64_t page = first + random_next(&seed) % (last - first + 1);
 
             say(&f, first * PAGE, last * PAGE + PAGE - 1, 0, 0, UMDEV_RW);
-            f.driver.result = test_random(&seed) % 4 ? 0 : -ENXIO;
+            f.driver.result = random_next(&seed) % 4 ? 0 : -ENXIO;
             fault(&f, TABLE, page * PAGE, UMDEV_READ);
             if (f.driver.result)
                 told[page] = true;

@@ -4,6 +4,8 @@
  */
 #include "fixture.h"
 
+#include "random.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -143,10 +145,10 @@ static uint64_t random_offset(uint64_t *random)
     static const uint64_t edges[] = {0,      512,       TABLE,      TABLE_END,
                                      AREA_A, 0x5000,    AREA_B,     PBA,
                                      0x9000, BAR0_SIZE, UINT64_MAX, (uint64_t)INT64_MAX};
-    uint64_t choice = test_random(random);
+    uint64_t choice = random_next(random);
 
     if (choice % 2)
-        return test_random(random) % BAR0_SIZE;
+        return random_next(random) % BAR0_SIZE;
     return edges[(choice >> 8) % ARRAY_SIZE(edges)] + (choice >> 32) % 64 - 32;
 }
 
@@ -155,7 +157,7 @@ static void test_model(void **state)
     static const uint64_t sizes[UMDEV_NUM_BARS + 1] = {BAR0_SIZE, 512, 0, 0x2000, 256};
     struct model *model = calloc(1, sizeof(*model));
     struct backing *backing = backing_new();
-    uint64_t random = test_seed();
+    uint64_t random = random_seed();
     static uint8_t buf[BAR0_SIZE];
     struct fixture fixture;
 
@@ -164,15 +166,15 @@ static void test_model(void **state)
     memcpy(model->size, sizes, sizeof(sizes));
     fixture_open(&fixture, &board_driver, backing);
     for (unsigned step = 0; step < 30000; step++) {
-        unsigned region = (unsigned)(test_random(&random) % 7);
+        unsigned region = (unsigned)(random_next(&random) % 7);
         uint64_t offset = random_offset(&random);
-        size_t len = test_random(&random) % (test_random(&random) % 16 ? 40 : 0x8000);
-        bool write = test_random(&random) % 2;
+        size_t len = random_next(&random) % (random_next(&random) % 16 ? 40 : 0x8000);
+        bool write = random_next(&random) % 2;
         int expected = model_check(model, region, offset, len, write);
         int ret;
 
         for (size_t i = 0; i < len; i++)
-            buf[i] = (uint8_t)test_random(&random);
+            buf[i] = (uint8_t)random_next(&random);
         if (write)
             ret = device_write(fixture.dev, region, offset, buf, len);
         else

@@ -9,8 +9,8 @@
 #include "fixture.h"
 
 #include "leaks.h"
+#include "touch.h"
 
-#include <setjmp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -125,20 +125,12 @@ static const struct umdev_driver checked_driver = {
 
 /* ------------------------------------------------------------------ touches that may fail */
 
-static _Thread_local sigjmp_buf back;
-
-static inline void on_sigbus(int signal)
+/* UINT64_MAX: refused. */
+static inline uint64_t read_at(const uint8_t *at)
 {
-    (void)signal;
-    siglongjmp(back, 1);
-}
+    uint64_t value;
 
-/* UINT64_MAX: refused. The mapping is another thread's, which the sanitizer takes for a race. */
-__attribute__((no_sanitize("thread"))) static inline uint64_t read_at(const uint8_t *at)
-{
-    if (sigsetjmp(back, 1))
-        return UINT64_MAX;
-    return *(const volatile uint64_t *)at;
+    return touch_read(at, &value) ? value : UINT64_MAX;
 }
 
 static inline uint64_t read_page(unsigned page)
@@ -146,12 +138,9 @@ static inline uint64_t read_page(unsigned page)
     return read_at(view + page * PAGE);
 }
 
-__attribute__((no_sanitize("thread"))) static inline bool write_page(unsigned page, uint64_t value)
+static inline bool write_page(unsigned page, uint64_t value)
 {
-    if (sigsetjmp(back, 1))
-        return false;
-    *(volatile uint64_t *)(view + page * PAGE + 8) = value;
-    return true;
+    return touch_write(view + page * PAGE + 8, value);
 }
 
 /* ------------------------------------------------------------------ setting up */
@@ -162,7 +151,7 @@ static inline struct checked *open_with(const struct umdev_connect_options *opti
 
     fds_before = leaks_count_fds();
     assert_int_equal(umdev_host_new(NULL, &host), 0);
-    signal(SIGBUS, on_sigbus);
+    touch_catch(SIGBUS);
     assert_int_equal(umdev_host_add_parent_static(host, &checked_driver, "p", NULL, 0, NULL), 0);
     assert_int_equal(umdev_host_create(host, "p", "checked-1", UUID_A, NULL, NULL), 0);
     make_pair(pair);

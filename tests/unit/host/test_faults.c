@@ -4,8 +4,8 @@
 
 #include "client/fault.h"
 #include "leaks.h"
+#include "touch.h"
 
-#include <setjmp.h>
 #include <signal.h>
 
 #define PAGES    64
@@ -97,28 +97,17 @@ static const struct umdev_driver paged_driver = {
 
 /* ------------------------------------------------------------------ touches that may fail */
 
-static _Thread_local sigjmp_buf back;
-
-static void on_sigbus(int signal)
+/* 0: refused. */
+static uint64_t read_page(unsigned page)
 {
-    (void)signal;
-    siglongjmp(back, 1);
+    uint64_t value;
+
+    return touch_read(view + page * PAGE, &value) ? value : 0;
 }
 
-/* 0: refused. The mapping is another thread's, which the sanitizer takes for a race. */
-__attribute__((no_sanitize("thread"))) static uint64_t read_page(unsigned page)
+static bool write_page(unsigned page)
 {
-    if (sigsetjmp(back, 1))
-        return 0;
-    return *(const volatile uint64_t *)(view + page * PAGE);
-}
-
-__attribute__((no_sanitize("thread"))) static bool write_page(unsigned page)
-{
-    if (sigsetjmp(back, 1))
-        return false;
-    *(volatile uint64_t *)(view + page * PAGE + 8) = page;
-    return true;
+    return touch_write(view + page * PAGE + 8, page);
 }
 
 static uint64_t stamp(unsigned entry)
@@ -134,9 +123,8 @@ static struct paged *open_all(void)
     int ret;
 
     leaks_begin();
-    signal(SIGBUS, on_sigbus);
     assert_int_equal(umdev_host_new(NULL, &host), 0);
-    signal(SIGBUS, on_sigbus);
+    touch_catch(SIGBUS);
     assert_int_equal(umdev_host_add_parent_static(host, &paged_driver, "p", NULL, 0, NULL), 0);
     assert_int_equal(umdev_host_create(host, "p", "paged-1", UUID_A, NULL, NULL), 0);
     client = connect_pair(host, UUID_A, &ret);
@@ -208,7 +196,7 @@ static void test_read_only_region(void **state)
 
     (void)state;
     open_all();
-    signal(SIGSEGV, on_sigbus);
+    touch_catch(SIGSEGV);
     window = view;
     view = umdev_client_map_region(client, ROM, 0, PAGES * PAGE);
     assert_non_null(view);

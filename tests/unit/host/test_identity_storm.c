@@ -54,7 +54,7 @@ static void test_server_killed(void **state)
             pause();
     }
     close(pair[0]);
-    signal(SIGBUS, on_sigbus);
+    touch_catch(SIGBUS);
     assert_int_equal(umdev_connect_fd(pair[1], NULL, &client), 0);
     view = umdev_client_map_region(client, BAR, 0, PAGES * PAGE);
     assert_non_null(view);

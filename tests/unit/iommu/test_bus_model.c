@@ -11,13 +11,11 @@
  */
 #include "iommu/bus_space.h"
 
+#include "random.h"
 #include "unit.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define DEFAULT_STEPS 1000000
 #define EPOCH_STEPS   1500
@@ -41,14 +39,9 @@ struct model {
     size_t num_singles;
 };
 
-static uint64_t random_below(struct model *m, uint64_t limit)
+static uint64_t below(struct model *m, uint64_t limit)
 {
-    /* splitmix64 */
-    uint64_t z = m->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ (z >> 31)) % limit;
+    return random_next(&m->random) % limit;
 }
 
 /* The free pages from `at` on. */
@@ -123,8 +116,8 @@ static void mark(struct model *m, uint64_t address, size_t pages, enum page_stat
 
 static void step_alloc(struct model *m)
 {
-    size_t pages = 1 + random_below(m, random_below(m, 8) ? m->max_pages : 2 * m->num_pages);
-    size_t align = random_below(m, 2) ? 1 : (size_t)1 << random_below(m, 8);
+    size_t pages = 1 + below(m, below(m, 8) ? m->max_pages : 2 * m->num_pages);
+    size_t align = below(m, 2) ? 1 : (size_t)1 << below(m, 8);
     struct holes holes = survey(m, pages, align);
     struct bus_range *range = NULL;
     struct bus_space_stats stats;
@@ -157,7 +150,7 @@ static void step_release(struct model *m)
 
     if (m->num_ranges == 0)
         return;
-    i = random_below(m, m->num_ranges);
+    i = below(m, m->num_ranges);
     range = m->ranges[i];
     m->ranges[i] = m->ranges[--m->num_ranges];
     mark(m, range->range.first, range_size_minus_1(range->range) / PAGE + 1, TAKEN, FREE);
@@ -166,7 +159,7 @@ static void step_release(struct model *m)
 
 static void step_alloc_pages(struct model *m)
 {
-    size_t count = random_below(m, random_below(m, 8) ? m->max_pages : 2 * m->num_pages);
+    size_t count = below(m, below(m, 8) ? m->max_pages : 2 * m->num_pages);
     struct holes holes = survey(m, 1, 1);
     static uint32_t pages[2 * MAX_PAGES];
     int ret = bus_space_alloc_pages(m->space, count, pages);
@@ -182,11 +175,11 @@ static void step_alloc_pages(struct model *m)
 
 static void step_release_pages(struct model *m)
 {
-    size_t count = random_below(m, MIN(m->num_singles, 2 * m->max_pages) + 1);
+    size_t count = below(m, MIN(m->num_singles, 2 * m->max_pages) + 1);
 
     for (size_t i = 0; i < count; i++) {
         size_t from = m->num_singles - count + i;
-        size_t pick = random_below(m, from + 1);
+        size_t pick = below(m, from + 1);
         uint32_t page = m->singles[pick];
 
         /* Half of them in the order in which they came. */
@@ -206,24 +199,23 @@ static void step_release_pages(struct model *m)
 static void epoch_begin(struct model *m)
 {
     struct range windows[MAX_WINDOWS];
-    struct bus_space_config config = {.reserved = windows,
-                                      .nreserved = random_below(m, MAX_WINDOWS)};
-    uint64_t kind = random_below(m, 3);
+    struct bus_space_config config = {.reserved = windows, .nreserved = below(m, MAX_WINDOWS)};
+    uint64_t kind = below(m, 3);
     uint64_t top;
 
-    m->num_pages = 1 + random_below(m, random_below(m, 2) ? 100 : MAX_PAGES);
+    m->num_pages = 1 + below(m, below(m, 2) ? 100 : MAX_PAGES);
     m->base = kind == 0   ? 0
               : kind == 1 ? -(m->num_pages * PAGE)
-                          : random_below(m, UINT64_C(1) << 40) * PAGE;
+                          : below(m, UINT64_C(1) << 40) * PAGE;
     top = m->base + (m->num_pages * PAGE - 1);
     config.aperture = (struct range){m->base, top};
     memset(m->page, FREE, sizeof(m->page));
     for (size_t i = 0; i < config.nreserved; i++) {
-        uint64_t first = m->base + random_below(m, m->num_pages * PAGE);
-        uint64_t size = 1 + random_below(m, 10 * PAGE);
+        uint64_t first = m->base + below(m, m->num_pages * PAGE);
+        uint64_t size = 1 + below(m, 10 * PAGE);
 
-        if (random_below(m, 4) == 0)
-            first = random_below(m, 2) ? m->base : top - PAGE + 1;
+        if (below(m, 4) == 0)
+            first = below(m, 2) ? m->base : top - PAGE + 1;
         windows[i].first = first;
         if (ADD_OVERFLOW(first, size - 1, &windows[i].last))
             windows[i].last = UINT64_MAX;
@@ -240,10 +232,10 @@ static void epoch_begin(struct model *m)
         memset(m->page, FREE, sizeof(m->page));
     }
     assert_int_equal(bus_space_new(&config, &m->space, NULL), 0);
-    kind = random_below(m, 3);
+    kind = below(m, 3);
     m->has_ranges = kind != 0;
     m->has_pages = kind != 1;
-    m->max_pages = 1 + random_below(m, random_below(m, 2) ? 6 : m->num_pages / 4 + 1);
+    m->max_pages = 1 + below(m, below(m, 2) ? 6 : m->num_pages / 4 + 1);
 }
 
 static void epoch_end(struct model *m)
@@ -263,32 +255,22 @@ static void epoch_end(struct model *m)
 /* Phases in which more is taken than given back, and the other way round. */
 static void step(struct model *m, bool filling)
 {
-    bool takes = random_below(m, 100) < (filling ? 65 : 35);
+    bool takes = below(m, 100) < (filling ? 65 : 35);
 
-    if (m->has_ranges && (!m->has_pages || random_below(m, 2)))
+    if (m->has_ranges && (!m->has_pages || below(m, 2)))
         (takes ? step_alloc : step_release)(m);
     else
         (takes ? step_alloc_pages : step_release_pages)(m);
     check_stats(m);
 }
 
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *value = getenv(name); /* NOLINT(concurrency-mt-unsafe): one thread */
-
-    return value ? strtoull(value, NULL, 0) : otherwise;
-}
-
 static void test_against_the_model(void **state)
 {
     static struct model m;
-    struct timespec now;
-    uint64_t steps = from_environment("UMDEV_TEST_STEPS", DEFAULT_STEPS);
+    uint64_t steps = random_steps(DEFAULT_STEPS);
 
     (void)state;
-    clock_gettime(CLOCK_REALTIME, &now);
-    m.random = from_environment("UMDEV_TEST_SEED", (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec);
-    print_message("UMDEV_TEST_SEED=%" PRIu64 "\n", m.random);
+    m.random = random_seed();
     for (uint64_t done = 0; done < steps; done += EPOCH_STEPS) {
         epoch_begin(&m);
         for (uint64_t i = 0; i < EPOCH_STEPS; i++)

@@ -6,10 +6,10 @@
  */
 #include "dirty_fixture.h"
 
-#include <inttypes.h>
+#include "random.h"
+
 #include <sched.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* ------------------------------------------------------------------ the model */
 
@@ -27,12 +27,7 @@ struct model {
 
 static uint64_t below(struct model *m, uint64_t limit)
 {
-    /* splitmix64 */
-    uint64_t z = m->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ (z >> 31)) % limit;
+    return random_next(&m->random) % limit;
 }
 
 /* Some pages of one part: their first number in the model, how many. */
@@ -81,13 +76,11 @@ static void model_report(struct model *m)
 
 static void model_run(size_t max_bytes, bool exact)
 {
-    const char *seed = getenv("UMDEV_TEST_SEED"), *steps = getenv("UMDEV_TEST_STEPS");
     struct model *m = calloc(1, sizeof(*m));
-    uint64_t left = steps ? strtoull(steps, NULL, 0) : MODEL_STEPS;
+    uint64_t left = random_steps(MODEL_STEPS);
 
-    m->random = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
+    m->random = random_seed();
     m->exact = exact;
-    print_message("UMDEV_TEST_SEED=%" PRIu64 "\n", m->random);
     log_.max_bytes = max_bytes;
     start_all();
     while (left-- > 0) {

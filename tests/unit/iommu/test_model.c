@@ -8,12 +8,12 @@
  */
 #include "fixture.h"
 
+#include "random.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_STEPS   500000
@@ -55,14 +55,9 @@ struct model {
     size_t num_held;
 };
 
-static uint64_t random_below(struct model *m, uint64_t limit)
+static uint64_t below(struct model *m, uint64_t limit)
 {
-    /* splitmix64 */
-    uint64_t z = m->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ (z >> 31)) % limit;
+    return random_next(&m->random) % limit;
 }
 
 static uint64_t page_iova(size_t page)
@@ -111,36 +106,36 @@ static int check_range(struct model *m, uint64_t iova, size_t len, unsigned prot
 /* An address in or near the pages, and a length: mostly short, sometimes over several mappings. */
 static uint64_t random_span(struct model *m, size_t *len)
 {
-    uint64_t iova = page_iova(random_below(m, NUM_PAGES)) + random_below(m, PAGE);
+    uint64_t iova = page_iova(below(m, NUM_PAGES)) + below(m, PAGE);
 
-    if (random_below(m, 3) == 0)
-        iova = align_down(iova, PAGE) - random_below(m, 9);
-    switch (random_below(m, 8)) {
+    if (below(m, 3) == 0)
+        iova = align_down(iova, PAGE) - below(m, 9);
+    switch (below(m, 8)) {
     case 0:
-        *len = 1 + random_below(m, (MAX_MOVED_PAGES - 2) * PAGE);
+        *len = 1 + below(m, (MAX_MOVED_PAGES - 2) * PAGE);
         break;
     case 1:
-        *len = 1 + random_below(m, 2 * PAGE);
+        *len = 1 + below(m, 2 * PAGE);
         break;
     case 2:
     case 3:
-        *len = (size_t)1 << random_below(m, 4);
+        *len = (size_t)1 << below(m, 4);
         iova = align_down(iova, *len);
         break;
     default:
-        *len = random_below(m, 40);
+        *len = below(m, 40);
     }
     return iova;
 }
 
 static void step_map(struct model *m)
 {
-    size_t page = random_below(m, NUM_PAGES);
-    size_t pages = 1 + random_below(m, 4);
+    size_t page = below(m, NUM_PAGES);
+    size_t pages = 1 + below(m, 4);
     uint64_t iova = page_iova(page);
-    int file = (int)random_below(m, NUM_FILES + 1) - 1;
-    uint64_t offset = random_below(m, FILE_PAGES) * PAGE;
-    unsigned prot = (unsigned)random_below(m, 8) % 5;
+    int file = (int)below(m, NUM_FILES + 1) - 1;
+    uint64_t offset = below(m, FILE_PAGES) * PAGE;
+    unsigned prot = (unsigned)below(m, 8) % 5;
     size_t slot = 0;
     int expected = 0;
     int ret;
@@ -194,19 +189,19 @@ static bool forget_mapping(struct model *m, int index)
 
 static void step_unmap(struct model *m)
 {
-    uint64_t first = page_iova(random_below(m, NUM_PAGES));
-    uint64_t size = (1 + random_below(m, 6)) * PAGE;
+    uint64_t first = page_iova(below(m, NUM_PAGES));
+    uint64_t size = (1 + below(m, 6)) * PAGE;
     struct range range;
     uint64_t unmapped = 1;
     uint64_t expected_bytes = 0;
     int expected;
 
     /* The exact range of a mapping, a few pages, or nearly everything. */
-    if (random_below(m, 2) && mapping_at(m, first)) {
+    if (below(m, 2) && mapping_at(m, first)) {
         range = mapping_at(m, first)->range;
         first = range.first;
         size = range.last - range.first + 1;
-    } else if (random_below(m, 16) == 0) {
+    } else if (below(m, 16) == 0) {
         size = -first;
     }
     expected = range_make(first, size, &range) ? -EINVAL : 0;
@@ -266,7 +261,7 @@ static void step_write(struct model *m)
     int expected = check_range(m, iova, len, UMDEV_WRITE);
 
     for (size_t i = 0; i < len; i++)
-        out[i] = (uint8_t)random_below(m, 256);
+        out[i] = (uint8_t)below(m, 256);
     assert_int_equal(iommu_write(m->iommu, IOVA(iova), out, len), expected);
     if (expected)
         return;
@@ -285,8 +280,7 @@ static void step_copy(struct model *m)
     size_t len;
     uint64_t src = random_span(m, &len);
     size_t unused;
-    uint64_t dst =
-        random_below(m, 2) ? random_span(m, &unused) : src + random_below(m, 4000) - 2000;
+    uint64_t dst = below(m, 2) ? random_span(m, &unused) : src + below(m, 4000) - 2000;
     int expected = check_range(m, src, len, UMDEV_READ);
 
     if (len > 0 && (src + len - 1 < src || dst + len - 1 < dst))
@@ -316,7 +310,7 @@ static void step_acquire(struct model *m)
 {
     size_t len;
     uint64_t iova = random_span(m, &len);
-    unsigned prot = 1 + (unsigned)random_below(m, 3);
+    unsigned prot = 1 + (unsigned)below(m, 3);
     struct held *held = &m->held[m->num_held];
     struct model_mapping *mapping = mapping_at(m, iova);
     void *ptr;
@@ -347,7 +341,7 @@ static void step_release(struct model *m)
 
     if (m->num_held == 0)
         return;
-    index = random_below(m, m->num_held);
+    index = below(m, m->num_held);
     assert_memory_equal(m->held[index].ptr, &m->files[m->held[index].file][m->held[index].offset],
                         m->held[index].len);
     iommu_release(m->iommu, m->held[index].hold);
@@ -401,7 +395,7 @@ static void check_all(struct model *m)
 
 static void step(struct model *m)
 {
-    uint64_t choice = random_below(m, 1000);
+    uint64_t choice = below(m, 1000);
 
     if (choice < 180)
         step_map(m);
@@ -423,23 +417,13 @@ static void step(struct model *m)
         check_all(m);
 }
 
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *value = getenv(name); /* NOLINT(concurrency-mt-unsafe): one thread */
-
-    return value ? strtoull(value, NULL, 0) : otherwise;
-}
-
 static void test_against_the_model(void **state)
 {
     struct fixture *f = *state;
     static struct model m;
-    struct timespec now;
-    uint64_t steps = from_environment("UMDEV_TEST_STEPS", DEFAULT_STEPS);
+    uint64_t steps = random_steps(DEFAULT_STEPS);
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    m.random = from_environment("UMDEV_TEST_SEED", (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec);
-    print_message("UMDEV_TEST_SEED=%" PRIu64 "\n", m.random);
+    m.random = random_seed();
     m.iommu = f->iommu;
     for (size_t i = 0; i < NUM_FILES; i++)
         m.fds[i] = fixture_memfd(FILE_PAGES * PAGE);

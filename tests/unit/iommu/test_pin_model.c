@@ -10,15 +10,14 @@
  */
 #include "failnth.h"
 #include "pin_tracker.h"
+#include "random.h"
 #include "unit.h"
 
 #include "base/range.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define DEFAULT_STEPS 1000000
 #define OTHERS_STEPS  (DEFAULT_STEPS / 4) /* of the trackers that the library does not use */
@@ -46,24 +45,19 @@ struct span {
     struct pin_page *pages;
 };
 
-static uint64_t random_below(struct model *m, uint64_t limit)
+static uint64_t below(struct model *m, uint64_t limit)
 {
-    /* splitmix64 */
-    uint64_t z = m->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ (z >> 31)) % limit;
+    return random_next(&m->random) % limit;
 }
 
 static struct span random_span(struct model *m)
 {
     static const size_t most[] = {1, 1, 1, 1, 8, 8, 70, PIN_MAX_PAGES};
-    size_t window = random_below(m, m->num_windows);
-    size_t at = random_below(m, m->window);
-    size_t count = 1 + random_below(m, most[random_below(m, ARRAY_SIZE(most))]);
+    size_t window = below(m, m->num_windows);
+    size_t at = below(m, m->window);
+    size_t count = 1 + below(m, most[below(m, ARRAY_SIZE(most))]);
 
-    if (random_below(m, 50) == 0)
+    if (below(m, 50) == 0)
         count = PIN_MAX_PAGES;
     return (struct span){m->base[window] + at, MIN(count, m->window - at), &m->pages[window][at]};
 }
@@ -90,7 +84,7 @@ static size_t count_new(const struct span *span)
 
 static void step_pin(struct model *m, const struct span *span)
 {
-    bool write = random_below(m, 3) == 0, over = false, failed;
+    bool write = below(m, 3) == 0, over = false, failed;
     uint64_t fresh[PIN_WORDS];
     uint32_t bus[PIN_MAX_PAGES];
     size_t taken = 0;
@@ -98,11 +92,11 @@ static void step_pin(struct model *m, const struct span *span)
 
     assert_int_equal(m->tracker->count_new(m->table, span->first, span->count), count_new(span));
     for (size_t i = 0; i < span->count; i++) {
-        bus[i] = (uint32_t)random_below(m, UINT64_C(1) << 32);
+        bus[i] = (uint32_t)below(m, UINT64_C(1) << 32);
         over |= span->pages[i].count == m->tracker->max_count;
     }
-    if (random_below(m, 8) == 0)
-        failnth_arm(1 + (unsigned)random_below(m, 6));
+    if (below(m, 8) == 0)
+        failnth_arm(1 + (unsigned)below(m, 6));
     ret =
         m->tracker->pin(m->table, span->first, span->count, write, m->with_bus ? bus : NULL, fresh);
     failed = failnth_disarm();
@@ -129,10 +123,10 @@ static void step_unpin(struct model *m, const struct span *span)
     uint64_t freed[PIN_WORDS], written[PIN_WORDS];
     uint32_t bus[PIN_MAX_PAGES];
     size_t missing = count_new(span), found, given = 0;
-    bool wanted = m->with_bus && random_below(m, 8) > 0;
+    bool wanted = m->with_bus && below(m, 8) > 0;
 
-    if (random_below(m, 8) == 0)
-        failnth_arm(1 + (unsigned)random_below(m, 3));
+    if (below(m, 8) == 0)
+        failnth_arm(1 + (unsigned)below(m, 3));
     found =
         m->tracker->unpin(m->table, span->first, span->count, freed, wanted ? bus : NULL, written);
     failnth_disarm();
@@ -179,7 +173,7 @@ static void step_look(struct model *m, const struct span *span)
 static void step_often(struct model *m)
 {
     struct span span = random_span(m);
-    size_t times = 100 + random_below(m, 300);
+    size_t times = 100 + below(m, 300);
 
     span.count = MIN(span.count, 3);
     for (size_t i = 0; i < times; i++)
@@ -192,7 +186,7 @@ static void step_often(struct model *m)
 /* Every page, by iteration, from anywhere. */
 static void check_all(struct model *m)
 {
-    uint64_t from = random_below(m, 2) ? 0 : m->base[random_below(m, m->num_windows)];
+    uint64_t from = below(m, 2) ? 0 : m->base[below(m, m->num_windows)];
     struct pin_run run = {0};
     bool more = m->tracker->next(m->table, from, &run);
 
@@ -236,9 +230,9 @@ static void round_begin(struct model *m)
                                      1 << 22, 1 << 23, 1 << 28, PIN_TABLE_MAX};
     const uint64_t border = 1 << 16;
 
-    m->npages = sizes[random_below(m, ARRAY_SIZE(sizes))];
+    m->npages = sizes[below(m, ARRAY_SIZE(sizes))];
     m->npages = MIN(m->npages, m->largest);
-    m->with_bus = random_below(m, 3) > 0;
+    m->with_bus = below(m, 3) > 0;
     m->window = MIN(WINDOW, m->npages);
     m->num_windows = 0;
     m->pinned = 0;
@@ -271,7 +265,7 @@ static void run_round(struct model *m)
     for (unsigned i = 0; i < ROUND_STEPS; i++) {
         struct span span = random_span(m);
         unsigned pins = (i / TIDE_STEPS) % 2 ? 30 : 60;
-        uint64_t choice = random_below(m, 100);
+        uint64_t choice = below(m, 100);
 
         if (choice < pins)
             step_pin(m, &span);
@@ -279,19 +273,12 @@ static void run_round(struct model *m)
             step_unpin(m, &span);
         else
             step_look(m, &span);
-        if (random_below(m, 5000) == 0)
+        if (below(m, 5000) == 0)
             step_often(m);
-        if (random_below(m, 500) == 0)
+        if (below(m, 500) == 0)
             check_all(m);
     }
     round_end(m);
-}
-
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *value = getenv(name); /* NOLINT(concurrency-mt-unsafe): one thread */
-
-    return value ? strtoull(value, NULL, 0) : otherwise;
 }
 
 /* `largest`: of all sizes of mappings, so that those who look at every page do not take for ever.
@@ -299,13 +286,9 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
 static void run_model(const struct pin_tracker *tracker, uint64_t largest, uint64_t steps)
 {
     static struct model m;
-    struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    m = (struct model){.tracker = tracker, .largest = largest};
-    m.random = from_environment("UMDEV_TEST_SEED", (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec);
-    print_message("%s: UMDEV_TEST_SEED=%" PRIu64 "\n", tracker->name, m.random);
-    steps = from_environment("UMDEV_TEST_STEPS", steps);
+    m = (struct model){.tracker = tracker, .largest = largest, .random = random_seed()};
+    steps = random_steps(steps);
     for (uint64_t i = 0; i < steps; i += ROUND_STEPS)
         run_round(&m);
 }

@@ -482,14 +482,9 @@ static void pin_all_is_dirty(void **state)
 
 /* ------------------------------------------------------------------ failing calls */
 
-struct attempt {
-    struct fixture *fixture;
-};
-
 static int attempt_pin(void *opaque)
 {
-    struct attempt *attempt = opaque;
-    struct fixture *fixture = attempt->fixture;
+    const struct fixture *fixture = opaque;
     int ret = iommu_map(fixture->iommu, IOVA(BASE), 4 * PAGE, fixture->fd, 0, UMDEV_RW);
 
     if (!ret)
@@ -507,51 +502,45 @@ static int attempt_pin(void *opaque)
 
 static void attempt_undo(void *opaque)
 {
-    struct attempt *attempt = opaque;
+    const struct fixture *fixture = opaque;
 
-    assert_int_equal(unpin(attempt->fixture, BASE + PAGE, 6), 0);
-    assert_int_equal(iommu_unmap_all(attempt->fixture->iommu, 0), 0);
+    assert_int_equal(unpin(fixture, BASE + PAGE, 6), 0);
+    assert_int_equal(iommu_unmap_all(fixture->iommu, 0), 0);
 }
 
 static void failures_leave_nothing(void **state)
 {
     for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         for (int all = 0; all < 2; all++) {
-            struct attempt attempt = {begin(state, modes[m], all, 0)};
+            struct fixture *fixture = begin(state, modes[m], all, 0);
 
-            assert_true(failnth_run(attempt_pin, attempt_undo, &attempt) > 3);
-            end(attempt.fixture);
+            assert_true(failnth_run(attempt_pin, attempt_undo, fixture) > 3);
+            end(fixture);
         }
     }
 }
 
 int main(void)
 {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(pins_lead_to_the_memory, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(contiguous_pages_follow_each_other, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(what_can_not_be_pinned, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(the_last_page_of_all, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(a_page_is_counted, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(a_pin_for_writing_widens, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(write_only_memory_is_not_read, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(all_or_nothing_where_the_domain_refuses, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(bus_addresses_run_out, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(pins_left_behind_are_torn, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(pins_do_not_move_to_what_is_mapped_next, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(pin_all_pins_at_the_mapping, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(pin_all_where_the_domain_refuses, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(pins_follow_a_protection, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(pins_for_writing_are_dirty, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(torn_pins_are_dirty, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(pin_all_is_dirty, fixture_setup, fixture_teardown),
+        TEST(pins_lead_to_the_memory),
+        TEST(contiguous_pages_follow_each_other),
+        TEST(what_can_not_be_pinned),
+        TEST(the_last_page_of_all),
+        TEST(a_page_is_counted),
+        TEST(a_pin_for_writing_widens),
+        TEST(write_only_memory_is_not_read),
+        TEST(all_or_nothing_where_the_domain_refuses),
+        TEST(bus_addresses_run_out),
+        TEST(pins_left_behind_are_torn),
+        TEST(pins_do_not_move_to_what_is_mapped_next),
+        TEST(pin_all_pins_at_the_mapping),
+        TEST(pin_all_where_the_domain_refuses),
+        TEST(pins_follow_a_protection),
+        TEST(pins_for_writing_are_dirty),
+        TEST(torn_pins_are_dirty),
+        TEST(pin_all_is_dirty),
         cmocka_unit_test_setup_teardown(failures_leave_nothing, fixture_setup_unwatched,
                                         fixture_teardown),
     };

@@ -7,12 +7,11 @@
  */
 #include "pin_domain.h"
 
+#include "random.h"
+
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_STEPS 600000
@@ -50,14 +49,9 @@ struct model {
     unsigned long pins, refused, torn;
 };
 
-static unsigned random_below(struct model *m, unsigned limit)
+static unsigned below(struct model *m, unsigned limit)
 {
-    /* splitmix64 */
-    uint64_t z = m->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (unsigned)((z ^ (z >> 31)) % limit);
+    return (unsigned)(random_next(&m->random) % limit);
 }
 
 static umdev_iova_t iova_of(unsigned page)
@@ -134,15 +128,15 @@ static void forget_pins(struct model *m, const struct model_mapping *mapping)
 
 static void step_map(struct model *m)
 {
-    unsigned first = random_below(m, NUM_PAGES), slot = 0;
-    unsigned count = 1 + random_below(m, MIN(8, NUM_PAGES - first));
+    unsigned first = below(m, NUM_PAGES), slot = 0;
+    unsigned count = 1 + below(m, MIN(8, NUM_PAGES - first));
     struct model_mapping made = {
         .used = true,
         .first = first,
         .count = count,
-        .file = (int)random_below(m, NUM_FILES + 1) - 1,
-        .file_page = random_below(m, FILE_PAGES - 8),
-        .prot = random_below(m, 3) ? UMDEV_RW : 1 + random_below(m, 3),
+        .file = (int)below(m, NUM_FILES + 1) - 1,
+        .file_page = below(m, FILE_PAGES - 8),
+        .prot = below(m, 3) ? UMDEV_RW : 1 + below(m, 3),
     };
     int ret;
 
@@ -181,8 +175,8 @@ static uint64_t count_pins(struct model *m, unsigned first, unsigned count)
 
 static void step_unmap(struct model *m)
 {
-    unsigned first = random_below(m, NUM_PAGES);
-    unsigned count = 1 + random_below(m, NUM_PAGES - first);
+    unsigned first = below(m, NUM_PAGES);
+    unsigned count = 1 + below(m, NUM_PAGES - first);
     uint64_t bytes = 0, pins = count_pins(m, first, count), unmapped;
     bool bisects = false;
     int ret;
@@ -206,7 +200,7 @@ static void step_unmap(struct model *m)
             m->mappings[m->pages[first + i].mapping].used = false;
         m->pages[first + i] = (struct model_page){.mapping = -1};
     }
-    if (random_below(m, 4) == 0)
+    if (below(m, 4) == 0)
         iommu_pins_end(m->iommu);
 }
 
@@ -230,17 +224,17 @@ static int expect_pin(struct model *m, unsigned first, unsigned count, unsigned 
 
 static void step_pin(struct model *m)
 {
-    unsigned first = random_below(m, NUM_PAGES);
-    unsigned count = 1 + random_below(m, MIN(MAX_PINNED, NUM_PAGES - first));
-    unsigned prot = 1 + random_below(m, 3);
+    unsigned first = below(m, NUM_PAGES);
+    unsigned count = 1 + below(m, MIN(MAX_PINNED, NUM_PAGES - first));
+    unsigned prot = 1 + below(m, 3);
     int expected = expect_pin(m, first, count, prot);
     umdev_bus_t bus[MAX_PINNED];
     int ret;
 
     /* Now and then the domain refuses one of its maps; if there are so many. */
-    if (!expected && m->mode != UMDEV_BUS_IDENTITY && random_below(m, 8) == 0) {
+    if (!expected && m->mode != UMDEV_BUS_IDENTITY && below(m, 8) == 0) {
         m->domain->fail_once = true;
-        m->domain->fail_after = (int)random_below(m, 4);
+        m->domain->fail_after = (int)below(m, 4);
     }
     ret = iommu_pin(m->iommu, iova_of(first), count, prot, bus);
     if (m->domain->fail_once && m->domain->fail_after < 0)
@@ -263,8 +257,8 @@ static void step_pin(struct model *m)
 
 static void step_unpin(struct model *m)
 {
-    unsigned first = random_below(m, NUM_PAGES);
-    unsigned count = 1 + random_below(m, MIN(MAX_PINNED, NUM_PAGES - first));
+    unsigned first = below(m, NUM_PAGES);
+    unsigned count = 1 + below(m, MIN(MAX_PINNED, NUM_PAGES - first));
     size_t unknown = 0;
 
     for (unsigned i = 0; i < count; i++) {
@@ -279,8 +273,8 @@ static void step_unpin(struct model *m)
 
 static void step_protect(struct model *m)
 {
-    struct model_mapping *mapping = mapping_of(m, random_below(m, NUM_PAGES));
-    unsigned prot = 1 + random_below(m, 3);
+    struct model_mapping *mapping = mapping_of(m, below(m, NUM_PAGES));
+    unsigned prot = 1 + below(m, 3);
     bool exceeded = false;
     uint64_t pins;
     int ret;
@@ -301,7 +295,7 @@ static void step_protect(struct model *m)
 
 static void step(struct model *m)
 {
-    unsigned what = random_below(m, 16);
+    unsigned what = below(m, 16);
 
     if (what < 3)
         step_map(m);
@@ -365,11 +359,9 @@ static void run(struct fixture *fixture, uint64_t seed, unsigned long steps,
 
 static void model(void **state)
 {
-    const char *seed_text = getenv("UMDEV_TEST_SEED"), *steps_text = getenv("UMDEV_TEST_STEPS");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : (uint64_t)time(NULL);
-    unsigned long steps = steps_text ? strtoul(steps_text, NULL, 0) : DEFAULT_STEPS;
+    uint64_t seed = random_seed();
+    unsigned long steps = random_steps(DEFAULT_STEPS);
 
-    printf("# UMDEV_TEST_SEED=%" PRIu64 ", %lu steps\n", seed, steps);
     for (unsigned turn = 0; turn < 12; turn++)
         run(*state, seed + turn, steps / 12, turn % 3, turn / 3 % 2, turn / 6);
 }

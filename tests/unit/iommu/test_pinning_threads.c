@@ -9,14 +9,12 @@
 #include "pin_domain.h"
 
 #include "iommu/dirty_log.h"
+#include "random.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NUM_ENGINES 3
@@ -49,15 +47,6 @@ struct shared {
     atomic_uint pins; /* that succeeded */
     struct engine engines[NUM_ENGINES];
 };
-
-static uint64_t next_random(uint64_t *random)
-{
-    uint64_t z = *random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
 
 /* Each page of the file says which it is. An IOVA's page shows page slot * SLOT_PAGES + offset. */
 static uint64_t tag_of(uint64_t iova)
@@ -103,8 +92,8 @@ static void *engine_run(void *opaque)
         int ret;
 
         pthread_mutex_lock(&e->lock);
-        e->count = 1 + next_random(&e->random) % MAX_PINNED;
-        e->iova = BASE + next_random(&e->random) % (NUM_SLOTS * SLOT_PAGES - e->count) * PAGE;
+        e->count = 1 + random_next(&e->random) % MAX_PINNED;
+        e->iova = BASE + random_next(&e->random) % (NUM_SLOTS * SLOT_PAGES - e->count) * PAGE;
         ret = iommu_pin(e->shared->iommu, IOVA(e->iova), e->count, UMDEV_RW, bus);
         e->holds = !ret;
         e->shared->pins += !ret;
@@ -112,7 +101,7 @@ static void *engine_run(void *opaque)
         e->wrong += ret && ret != -EINVAL;
         if (!ret)
             engine_look(e, bus);
-        if (next_random(&e->random) % 2)
+        if (random_next(&e->random) % 2)
             engine_let_go(e);
         pthread_mutex_unlock(&e->lock);
         sched_yield();
@@ -144,7 +133,7 @@ static void client_run(struct shared *s, uint64_t seed)
     bool mapped[NUM_SLOTS] = {false};
 
     for (unsigned round = 0; round < ROUNDS || s->pins < PINS; round++) {
-        uint64_t slot = next_random(&seed) % NUM_SLOTS, bytes;
+        uint64_t slot = random_next(&seed) % NUM_SLOTS, bytes;
         uint64_t iova = BASE + slot * SLOT_PAGES * PAGE;
 
         if (mapped[slot]) {
@@ -239,10 +228,8 @@ static void run(struct fixture *fixture, enum umdev_bus_mode mode, uint64_t seed
 
 static void engines_pin_while_the_client_unmaps(void **state)
 {
-    const char *text = getenv("UMDEV_TEST_SEED");
-    uint64_t seed = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
+    uint64_t seed = random_seed();
 
-    printf("# UMDEV_TEST_SEED=%" PRIu64 "\n", seed);
     run(*state, UMDEV_BUS_IDENTITY, seed);
     run(*state, UMDEV_BUS_CONTIGUOUS, seed);
     run(*state, UMDEV_BUS_PAGED, seed);

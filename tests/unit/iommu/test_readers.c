@@ -8,6 +8,7 @@
 #include "failnth.h"
 #include "guard.h"
 #include "iommu/private.h"
+#include "random.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -38,12 +39,6 @@ struct worker {
     uint64_t random;
     pthread_t thread;
 };
-
-static uint64_t next_random(uint64_t *random)
-{
-    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *random >> 33;
-}
 
 static uint64_t steady_iova(uint64_t page)
 {
@@ -84,7 +79,7 @@ static void stop(struct worker workers[NUM_WORKERS], struct shared *shared)
 
 static void read_one(struct worker *w)
 {
-    uint64_t page = next_random(&w->random) % NUM_STEADY;
+    uint64_t page = random_next(&w->random) % NUM_STEADY;
     uint64_t found = ~page;
     int ret = iommu_read(w->shared->iommu, IOVA(steady_iova(page)), &found, sizeof(found));
 
@@ -104,7 +99,7 @@ static void read_row(struct worker *w)
 
 static void hold_one(struct worker *w)
 {
-    uint64_t page = next_random(&w->random) % NUM_STEADY;
+    uint64_t page = random_next(&w->random) % NUM_STEADY;
     uint64_t found;
     size_t got;
     void *hold;
@@ -146,14 +141,14 @@ static void test_neighbours_come_and_go(void **state)
     setup(f, &shared);
     start(workers, &shared, work);
     for (unsigned i = 0; i < ROUNDS || shared.rounds < 100; i++) {
-        uint64_t page = next_random(&random) % NUM_STEADY;
+        uint64_t page = random_next(&random) % NUM_STEADY;
         uint64_t unmapped;
 
         iommu_map(f->iommu, IOVA(steady_iova(page) + PAGE), PAGE, i % 2 ? shared.fd : -1, 0,
                   UMDEV_RW);
         if (i % 3 == 0)
             assert_int_equal(
-                iommu_unmap(f->iommu, IOVA(steady_iova(next_random(&random) % NUM_STEADY) + PAGE),
+                iommu_unmap(f->iommu, IOVA(steady_iova(random_next(&random) % NUM_STEADY) + PAGE),
                             PAGE, 60000, &unmapped),
                 0);
     }
@@ -229,7 +224,7 @@ static void *hold_long(void *opaque)
 
         if (iommu_acquire(w->shared->iommu, IOVA(0), 8, UMDEV_READ, &ptr, &got, &hold))
             continue;
-        for (uint64_t i = next_random(&w->random) % 30; i > 0; i--)
+        for (uint64_t i = random_next(&w->random) % 30; i > 0; i--)
             sched_yield();
         memcpy(&number, ptr, sizeof(number));
         w->shared->wrong += number >= NUM_STEADY;

@@ -10,13 +10,12 @@
 #include "failnth.h"
 #include "iommu/pool.h"
 #include "iommu/private.h"
+#include "random.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_STEPS 400000
@@ -40,14 +39,9 @@ struct model {
     uint64_t count;
 };
 
-static uint64_t random_below(struct model *m, uint64_t limit)
+static uint64_t below(struct model *m, uint64_t limit)
 {
-    /* splitmix64 */
-    uint64_t z = m->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ (z >> 31)) % limit;
+    return random_next(&m->random) % limit;
 }
 
 static uint64_t page_iova(uint64_t page)
@@ -70,9 +64,9 @@ static void map_at(struct model *m, uint64_t page, uint64_t pages)
     struct mapping mapping = {.used = true, .page = page, .pages = pages};
     int expected = 0;
 
-    mapping.file = (int)random_below(m, NUM_FILES);
-    mapping.offset = random_below(m, NUM_PAGES - pages);
-    mapping.prot = mapping.file == 1 ? UMDEV_READ : 1 + (unsigned)random_below(m, 3);
+    mapping.file = (int)below(m, NUM_FILES);
+    mapping.offset = below(m, NUM_PAGES - pages);
+    mapping.prot = mapping.file == 1 ? UMDEV_READ : 1 + (unsigned)below(m, 3);
     for (uint64_t i = page; i < page + pages; i++)
         expected = m->owner[i] >= 0 ? -EEXIST : expected;
     assert_int_equal(iommu_map(m->iommu, IOVA(page_iova(page)), pages * PAGE, m->fds[mapping.file],
@@ -88,8 +82,8 @@ static void map_at(struct model *m, uint64_t page, uint64_t pages)
 
 static void step_map(struct model *m)
 {
-    uint64_t page = random_below(m, NUM_PAGES);
-    uint64_t pages = 1 + random_below(m, random_below(m, 8) ? 1 : 4);
+    uint64_t page = below(m, NUM_PAGES);
+    uint64_t pages = 1 + below(m, below(m, 8) ? 1 : 4);
 
     map_at(m, page, MIN(pages, NUM_PAGES - page));
 }
@@ -97,9 +91,9 @@ static void step_map(struct model *m)
 /* Many in order, up or down: leaves are filled at one end. */
 static void step_map_run(struct model *m)
 {
-    uint64_t page = random_below(m, NUM_PAGES);
-    bool up = random_below(m, 2);
-    uint64_t count = random_below(m, 400);
+    uint64_t page = below(m, NUM_PAGES);
+    bool up = below(m, 2);
+    uint64_t count = below(m, 400);
 
     for (uint64_t i = 0; i < count && (up ? page + i < NUM_PAGES : i <= page); i++)
         map_at(m, up ? page + i : page - i, 1);
@@ -111,16 +105,16 @@ static bool random_range(struct model *m, uint64_t *page, uint64_t *pages)
     static const uint64_t sizes[] = {1, 1, 1, 2, 8, 64, 500, 3000};
     uint64_t end;
 
-    *page = random_below(m, NUM_PAGES);
-    *pages = 1 + random_below(m, sizes[random_below(m, ARRAY_SIZE(sizes))]);
+    *page = below(m, NUM_PAGES);
+    *pages = 1 + below(m, sizes[below(m, ARRAY_SIZE(sizes))]);
     *pages = MIN(*pages, NUM_PAGES - *page);
     /* Mostly such that nothing is cut. */
-    if (m->owner[*page] >= 0 && random_below(m, 8)) {
+    if (m->owner[*page] >= 0 && below(m, 8)) {
         *pages += *page - (uint64_t)m->owner[*page];
         *page = (uint64_t)m->owner[*page];
     }
     end = *page + *pages;
-    if (m->owner[end - 1] >= 0 && random_below(m, 8)) {
+    if (m->owner[end - 1] >= 0 && below(m, 8)) {
         const struct mapping *last = &m->mappings[m->owner[end - 1]];
 
         end = MAX(end, last->page + last->pages);
@@ -153,7 +147,7 @@ static void step_unmap(struct model *m)
 
 static void step_protect(struct model *m)
 {
-    unsigned prot = 1 + (unsigned)random_below(m, 3);
+    unsigned prot = 1 + (unsigned)below(m, 3);
     uint64_t page;
     uint64_t pages;
     bool cuts = random_range(m, &page, &pages);
@@ -249,7 +243,7 @@ static void check_table(const struct model *m)
 static void step(struct model *m, uint64_t i)
 {
     bool filling = i / 20000 % 2 == 0;
-    uint64_t choice = random_below(m, 1000);
+    uint64_t choice = below(m, 1000);
 
     if (choice < (filling ? 500u : 100u))
         step_map(m);
@@ -260,27 +254,17 @@ static void step(struct model *m, uint64_t i)
     else if (choice < 650)
         step_protect(m);
     else
-        check_page(m, random_below(m, NUM_PAGES));
+        check_page(m, below(m, NUM_PAGES));
     if (i % 500 == 0)
         check_table(m);
-}
-
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *value = getenv(name); /* NOLINT(concurrency-mt-unsafe): one thread */
-
-    return value ? strtoull(value, NULL, 0) : otherwise;
 }
 
 static struct model *model_new(const struct fixture *f)
 {
     struct model *m = calloc(1, sizeof(*m));
-    struct timespec now;
 
     assert_non_null(m);
-    clock_gettime(CLOCK_REALTIME, &now);
-    m->random = from_environment("UMDEV_TEST_SEED", (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec);
-    print_message("UMDEV_TEST_SEED=%" PRIu64 "\n", m->random);
+    m->random = random_seed();
     m->iommu = f->iommu;
     m->fds[0] = numbered_file();
     m->fds[1] = fixture_reopen(m->fds[0], O_RDONLY);
@@ -299,7 +283,7 @@ static void model_free(struct model *m)
 static void test_against_the_model(void **state)
 {
     struct model *m = model_new(*state);
-    uint64_t steps = from_environment("UMDEV_TEST_STEPS", DEFAULT_STEPS);
+    uint64_t steps = random_steps(DEFAULT_STEPS);
 
     for (uint64_t i = 0; i < steps; i++)
         step(m, i);

@@ -8,6 +8,7 @@
 #include "fixture.h"
 
 #include "guard.h"
+#include "random.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -54,12 +55,6 @@ struct worker {
 static uint64_t slot_iova(uint64_t slot)
 {
     return SLOT_BASE + slot * 16 * PAGE;
-}
-
-static uint64_t next_random(uint64_t *random)
-{
-    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *random >> 33;
 }
 
 /* Every 8 bytes of a file page hold its number. */
@@ -118,7 +113,7 @@ static void work_window(struct worker *w, uint64_t iova, uint64_t page)
     int ret = iommu_acquire(w->shared->iommu, IOVA(iova), 8, UMDEV_READ, &ptr, &got, &hold);
 
     if (ret == 0) {
-        if (next_random(&w->random) % 4 == 0)
+        if (random_next(&w->random) % 4 == 0)
             sched_yield();
         memcpy(&word, ptr, 8);
         iommu_release(w->shared->iommu, hold);
@@ -131,11 +126,11 @@ static void *work(void *opaque)
     struct worker *w = opaque;
 
     while (!w->shared->stop) {
-        uint64_t page = next_random(&w->random) % SLOT_PAGES;
-        uint64_t iova = slot_iova(next_random(&w->random) % NUM_SLOTS) + page * PAGE +
-                        next_random(&w->random) % (PAGE / 8) * 8;
+        uint64_t page = random_next(&w->random) % SLOT_PAGES;
+        uint64_t iova = slot_iova(random_next(&w->random) % NUM_SLOTS) + page * PAGE +
+                        random_next(&w->random) % (PAGE / 8) * 8;
 
-        switch (next_random(&w->random) % 4) {
+        switch (random_next(&w->random) % 4) {
         case 0:
             work_copy(w, iova, page);
             break;
@@ -167,14 +162,14 @@ static void stop(struct worker workers[NUM_WORKERS], struct shared *shared)
 
 static void change_slots(struct shared *shared, uint64_t *random)
 {
-    uint64_t slot = next_random(random) % NUM_SLOTS;
+    uint64_t slot = random_next(random) % NUM_SLOTS;
     uint64_t unmapped;
     int ret;
 
     ret = iommu_map(shared->iommu, IOVA(slot_iova(slot)), SLOT_PAGES * PAGE, shared->fd, 0,
                     UMDEV_READ);
     assert_true(ret == 0 || ret == -EEXIST);
-    slot = next_random(random) % NUM_SLOTS;
+    slot = random_next(random) % NUM_SLOTS;
     assert_int_equal(
         iommu_unmap(shared->iommu, IOVA(slot_iova(slot)), 2 * 16 * PAGE, 60000, &unmapped), 0);
 }
@@ -219,7 +214,7 @@ static void *change(void *opaque)
     struct worker *w = opaque;
 
     for (int i = 0; i < ROUNDS; i++) {
-        uint64_t iova = slot_iova(w->index * 4 + next_random(&w->random) % 4);
+        uint64_t iova = slot_iova(w->index * 4 + random_next(&w->random) % 4);
         uint64_t unmapped;
         int ret = iommu_map(w->shared->iommu, IOVA(iova), SLOT_PAGES * PAGE, w->shared->fd, 0,
                             UMDEV_READ);

@@ -1,37 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "rig.h"
 
-#include <errno.h>
+#include "base/uffd.h"
+
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#define FEATURES                                                                                   \
-    (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | 1 << 13 /* unpopulated */)
-#define FEATURE_ASYNC (1 << 15)
-
-static int open_uffd(bool sync)
-{
-    struct uffdio_api api = {.api = UFFD_API, .features = FEATURES | (sync ? 0 : FEATURE_ASYNC)};
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
 
 bool rig_can_track(void)
 {
-    int fd = open_uffd(false);
+    int fd;
 
-    if (fd < 0) {
+    if (uffd_open_tracking(false, &fd)) {
         print_message("no userfaultfd here that can protect memory\n");
         return false;
     }
@@ -41,9 +21,9 @@ bool rig_can_track(void)
 
 int rig_uffd(bool sync)
 {
-    int fd = open_uffd(sync);
+    int fd;
 
-    assert_true(fd >= 0);
+    assert_int_equal(uffd_open_tracking(sync, &fd), 0);
     return fd;
 }
 
@@ -69,15 +49,10 @@ void rig_begin(struct rig *rig, size_t pages)
 
 void rig_register(struct rig *rig, bool sync)
 {
-    struct uffdio_register request = {
-        .range = {.start = (uintptr_t)rig->memory, .len = rig->pages * PAGE},
-        .mode = UFFDIO_REGISTER_MODE_WP,
-    };
-
     rig->sync = sync;
     rig->uffd = rig_uffd(sync);
     rig->pagemap = rig_pagemap();
-    assert_int_equal(ioctl(rig->uffd, UFFDIO_REGISTER, &request), 0);
+    assert_int_equal(uffd_register_wp(rig->uffd, rig->memory, rig->pages * PAGE), 0);
 }
 
 void rig_end(struct rig *rig)

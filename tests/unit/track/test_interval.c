@@ -4,11 +4,10 @@
  */
 #include "track/interval.h"
 
+#include "random.h"
 #include "unit.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define NODES 200
 #define STEPS 200000
@@ -17,12 +16,12 @@ struct model {
     struct interval nodes[NODES];
     bool in[NODES];
     struct interval *root;
-    unsigned seed;
+    uint64_t random;
 };
 
 static unsigned pick(struct model *m, unsigned n)
 {
-    return (unsigned)rand_r(&m->seed) % n;
+    return random_below(&m->random, n);
 }
 
 static bool before(const struct interval *a, const struct interval *b)
@@ -67,9 +66,7 @@ static void test_random(void **state)
 
     (void)state;
     assert_non_null(m);
-    m->seed = getenv("UMDEV_TEST_SEED") ? (unsigned)atoi(getenv("UMDEV_TEST_SEED"))
-                                        : (unsigned)time(NULL);
-    printf("# seed %u\n", m->seed);
+    m->random = random_seed();
     for (unsigned step = 0; step < STEPS; step++) {
         unsigned i = pick(m, NODES);
 

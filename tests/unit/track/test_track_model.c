@@ -12,12 +12,12 @@
 #include "rig.h"
 
 #include "base/range.h"
+#include "random.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PAGES   24u /* of memory */
 #define SLOTS   40u /* pages of IOVAs */
@@ -46,17 +46,9 @@ struct model {
     unsigned long writes, reports, losses;
 };
 
-static uint64_t random_next(struct model *m)
-{
-    m->random ^= m->random << 13;
-    m->random ^= m->random >> 7;
-    m->random ^= m->random << 17;
-    return m->random;
-}
-
 static unsigned pick(struct model *m, unsigned n)
 {
-    return (unsigned)(random_next(m) >> 16) % n;
+    return (unsigned)random_next(&m->random) % n;
 }
 
 static uint64_t iova_of(unsigned slot)
@@ -379,7 +371,7 @@ static void step(struct model *m)
 static void model_begin(struct model *m, bool sync, bool notify, uint64_t seed)
 {
     memset(m, 0, sizeof(*m));
-    m->random = seed * 2 + 1;
+    m->random = seed;
     m->notify = notify;
     rig_begin(&m->rig, PAGES);
     rig_register(&m->rig, sync);
@@ -402,22 +394,9 @@ static void model_end(struct model *m)
     rig_end(&m->rig);
 }
 
-static uint64_t seed_of_test(void)
-{
-    const char *text = getenv("UMDEV_TEST_SEED");
-    struct timespec now;
-
-    if (text)
-        return strtoull(text, NULL, 0);
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 20;
-}
-
 static void run(bool sync, bool notify, unsigned long divisor)
 {
-    const char *text = getenv("UMDEV_TEST_STEPS");
-    unsigned long steps = (text ? strtoul(text, NULL, 0) : STEPS) / divisor;
-    uint64_t seed = seed_of_test();
+    unsigned long steps = random_steps(STEPS) / divisor;
     struct model *m = malloc(sizeof(*m));
 
     assert_non_null(m);
@@ -425,9 +404,7 @@ static void run(bool sync, bool notify, unsigned long divisor)
         free(m);
         skip();
     }
-    printf("# seed %llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    model_begin(m, sync, notify, seed);
+    model_begin(m, sync, notify, random_seed());
     for (unsigned long i = 0; i < steps; i++)
         step(m);
     for (unsigned i = 0; i < DEVICES; i++)

@@ -1,29 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "aperture.h"
 
+#include "touch.h"
 #include "unit.h"
 
-#include <setjmp.h>
-#include <signal.h>
 #include <string.h>
 
 /* Guest memory behind the ring, for results. */
 #define RESULT 0x2000
-
-static _Thread_local sigjmp_buf back;
-
-static void on_sigbus(int signal)
-{
-    (void)signal;
-    siglongjmp(back, 1);
-}
-
-void aperture_catch(void)
-{
-    const struct sigaction action = {.sa_handler = on_sigbus};
-
-    sigaction(SIGBUS, &action, NULL);
-}
 
 uint8_t *aperture_map(const struct rig *rig)
 {
@@ -38,23 +22,14 @@ uint8_t *aperture_map(const struct rig *rig)
     return view;
 }
 
-/* The mapping is another thread's, which the sanitizer takes for a race. */
-__attribute__((no_sanitize("thread"))) bool aperture_read(const uint8_t *view, uint64_t page,
-                                                          uint64_t *value)
+bool aperture_read(const uint8_t *view, uint64_t page, uint64_t *value)
 {
-    if (sigsetjmp(back, 1))
-        return false;
-    *value = *(const volatile uint64_t *)(const void *)(view + page * PAGE);
-    return true;
+    return touch_read(view + page * PAGE, value);
 }
 
-__attribute__((no_sanitize("thread"))) bool aperture_write(uint8_t *view, uint64_t page,
-                                                           uint64_t value)
+bool aperture_write(uint8_t *view, uint64_t page, uint64_t value)
 {
-    if (sigsetjmp(back, 1))
-        return false;
-    *(volatile uint64_t *)(void *)(view + page * PAGE) = value;
-    return true;
+    return touch_write(view + page * PAGE, value);
 }
 
 void aperture_set(const struct rig *rig, uint32_t index, uint64_t entry)

@@ -10,11 +10,9 @@
 #define VALID    ((uint64_t)VGPU_GGTT_VALID)
 #define RW       ((uint64_t)(VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE))
 
-/* SIGBUS is a failed touch from now on. After the host was made. */
-void aperture_catch(void);
 /* The aperture, mapped. */
 uint8_t *aperture_map(const struct rig *rig);
-/* A touch of the first eight bytes of page `page` of a view; false: SIGBUS. */
+/* A touch of the first eight bytes of page `page` of a view; false: it failed (touch.h). */
 bool aperture_read(const uint8_t *view, uint64_t page, uint64_t *value);
 bool aperture_write(uint8_t *view, uint64_t page, uint64_t value);
 

@@ -2,9 +2,11 @@
 /* The aperture and the VRAM that comes and goes, through the library's client. */
 #include "aperture.h"
 
+#include "touch.h"
 #include "unit.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #define SHARE_PAGES (RIG_VRAM / PAGE)
@@ -19,7 +21,7 @@ struct view {
 static void view_open(struct view *view, struct umdev_host *host, const char *type)
 {
     rig_init(&view->rig, host, type);
-    aperture_catch();
+    touch_catch(SIGBUS);
     view->vram = umdev_client_map_region(view->rig.client, VGPU_BAR_VRAM, 0, RIG_VRAM);
     assert_non_null(view->vram);
     view->aperture = aperture_map(&view->rig);

@@ -7,10 +7,12 @@
 #include "aperture.h"
 #include "random.h"
 
+#include "touch.h"
 #include "unit.h"
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -282,7 +284,7 @@ static void *live(void *opaque)
 static void vm_start(struct vm *vm, struct umdev_host *host, uint64_t tag, uint64_t seed)
 {
     rig_init(&vm->rig, host, "vgpu-1");
-    aperture_catch();
+    touch_catch(SIGBUS);
     vm->view = aperture_map(&vm->rig);
     vm->tag = tag;
     vm->seed = seed;

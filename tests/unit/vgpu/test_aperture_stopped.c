@@ -2,6 +2,7 @@
 /* A client that does not give pages back holds nobody up but itself. */
 #include "aperture.h"
 
+#include "touch.h"
 #include "unit.h"
 
 #include <signal.h>
@@ -22,7 +23,7 @@ static void live_until_stopped(int sock, int ready)
     if (read(sock, &byte, 1) != 1 || umdev_connect_fd(sock, NULL, &client))
         _exit(1);
     rig_attach(&rig, client);
-    aperture_catch();
+    touch_catch(SIGBUS);
     aperture = aperture_map(&rig);
     aperture_set(&rig, 0, RW);
     if (!aperture_write(aperture, 0, 1))
