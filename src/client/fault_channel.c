@@ -18,7 +18,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#define ERRNO_MAX 4095
 #define NS_PER_MS UINT64_C(1000000)
 /* To protect pages costs time for each: of a read-only answer no more than these are taken. */
 #define READONLY_WINDOW (512 * PAGE_SIZE_4K)
@@ -225,7 +224,7 @@ static int handle_map(struct client_fault *fault, const struct wire_fault_packet
         ret = check_answer(fault, packet, &question, &object);
     if (ret)
         return ret;
-    if (packet->error > ERRNO_MAX)
+    if (packet->error > WIRE_ERRNO_MAX)
         return -EPROTO;
     result = packet->error ? -(int)packet->error : apply_answer(fault, packet, &question, object);
     ret = fault_request_finish(fault, &question, result);

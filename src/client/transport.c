@@ -3,6 +3,7 @@
  * Requests out, replies in. The model is in client.h.
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/range.h"
 #include "client/client.h"
 #include "client/fault.h"
@@ -16,9 +17,6 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S  UINT64_C(1000000000)
-
-/* The kernel's MAX_ERRNO: nothing above it is an errno. */
-#define ERRNO_MAX 4095
 
 /* Messages up to this size are put together on the stack and leave in one piece. */
 #define SMALL_MESSAGE 512
@@ -62,10 +60,7 @@ int client_wait(const struct umdev_client *client, short events, uint64_t deadli
 
 int client_wait_woken(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline)
 {
-    struct timespec until = {
-        .tv_sec = (time_t)(deadline / NS_PER_S),
-        .tv_nsec = (long)(deadline % NS_PER_S),
-    };
+    struct timespec until = clock_timespec(deadline);
 
     if (!deadline)
         pthread_cond_wait(cond, mutex);
@@ -255,7 +250,7 @@ static int deliver(struct client_call *call, const struct wire_message *message,
     if (header->command != call->command)
         return -EPROTO;
     if (header->flags & WIRE_ERROR) {
-        if (message->body_size || header->error > ERRNO_MAX)
+        if (message->body_size || header->error > WIRE_ERRNO_MAX)
             return -EPROTO;
         *broken = false;
         return header->error ? -(int)header->error : -EIO;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "device/dma_queue.h"
 
+#include "base/clock.h"
 #include "device/device_priv.h"
 #include "iommu/dirty_log.h"
 
-#include <time.h>
-
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S  UINT64_C(1000000000)
 
 /* driver.h promises both: how long the client may take, and how long a thread waits at most where
  * the session's thread is kept from telling. */
@@ -19,10 +17,7 @@
 
 static uint64_t after_ms(int ms)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec + (uint64_t)ms * NS_PER_MS;
+    return clock_now_ns() + (uint64_t)ms * NS_PER_MS;
 }
 
 void dma_queue_init(struct dma_queue *queue)
@@ -181,12 +176,11 @@ static int op_wait(struct dma_queue *queue, struct dma_op *op)
 {
     LOCK_FOR_SCOPE(&queue->lock);
     while (!op->done) {
-        const struct timespec until = {.tv_sec = (time_t)(op->deadline_ns / NS_PER_S),
-                                       .tv_nsec = (long)(op->deadline_ns % NS_PER_S)};
+        const struct timespec until = clock_timespec(op->deadline_ns);
         int ret = pthread_cond_clockwait(&queue->ended, &queue->lock, CLOCK_MONOTONIC, &until);
 
         /* An answer may have moved the deadline meanwhile. */
-        if (ret == ETIMEDOUT && !op->done && after_ms(0) >= op->deadline_ns)
+        if (ret == ETIMEDOUT && !op->done && clock_now_ns() >= op->deadline_ns)
             op_give_up(queue, op, -ETIMEDOUT);
     }
     return op->result;

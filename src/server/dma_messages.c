@@ -13,9 +13,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* The kernel's MAX_ERRNO: nothing above it is an errno. */
-#define ERRNO_MAX 4095
-
 /* How often a client that began a message and does not end it is looked at. */
 #define RECEIVE_TIMEOUT_S 1
 
@@ -190,7 +187,7 @@ static int reply_result(const struct device_dma_message *request,
         header->command != (request->write ? WIRE_DMA_WRITE : WIRE_DMA_READ))
         return 0;
     if (header->flags & WIRE_ERROR) {
-        if (message->body_size || header->error > ERRNO_MAX)
+        if (message->body_size || header->error > WIRE_ERRNO_MAX)
             return 0;
         *broken = false;
         return header->error ? -(int)header->error : -EIO;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "track/uffd.h"
 
+#include "base/fdlink.h"
 #include "base/uffd.h"
 
 #include <errno.h>
 #include <linux/magic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -39,18 +39,12 @@ int track_uffd_check(int fd, dev_t *device, ino_t *inode)
 
 int track_pagemap_check(int fd)
 {
-    char path[32], link[64];
+    char link[FD_LINK_MAX];
     const char *name;
     struct statfs fs;
-    ssize_t size;
 
-    if (fstatfs(fd, &fs) || fs.f_type != PROC_SUPER_MAGIC)
+    if (fstatfs(fd, &fs) || fs.f_type != PROC_SUPER_MAGIC || fd_link(fd, link))
         return -EINVAL;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    size = readlink(path, link, sizeof(link) - 1);
-    if (size < 0)
-        return -EINVAL;
-    link[size] = '\0';
     name = strrchr(link, '/');
     return name && strcmp(name, "/pagemap") == 0 ? 0 : -EINVAL;
 }

@@ -47,6 +47,9 @@ enum wire_flags {
     WIRE_FLAGS_KNOWN = WIRE_TYPE_MASK | WIRE_NO_REPLY | WIRE_ERROR,
 };
 
+/* The kernel's MAX_ERRNO: nothing above it is an errno. */
+#define WIRE_ERRNO_MAX 4095
+
 #define WIRE_PACKED __attribute__((packed))
 
 struct wire_header {
