@@ -6,7 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
@@ -184,12 +184,25 @@ int mount_begin(struct mount *mount, const char *mountpoint, const struct log *l
     return 0;
 }
 
-void mount_end(struct mount *mount, const struct log *log)
+/*
+ * Whether what is at the mountpoint is ours. The number of a filesystem is free for others as soon
+ * as it is gone, and our connection ends then; it also ends where somebody cut it (fusectl).
+ */
+static bool is_ours(const struct mount *mount, int fd)
 {
+    struct pollfd connection = {.fd = fd};
     unsigned dev_major, dev_minor;
+    struct stat now;
 
-    if (look_at(mount->path, &dev_major, &dev_minor) == 0 && dev_major == mount->dev_major &&
-        dev_minor == mount->dev_minor)
+    if (poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR))
+        return stat(mount->path, &now) && errno == ENOTCONN;
+    return look_at(mount->path, &dev_major, &dev_minor) == 0 && dev_major == mount->dev_major &&
+           dev_minor == mount->dev_minor;
+}
+
+void mount_end(struct mount *mount, const struct log *log, int fd)
+{
+    if (is_ours(mount, fd))
         detach(mount->path);
     else
         log_print(log, UMDEV_LOG_INFO, NULL, "'%s' was unmounted already", mount->path);

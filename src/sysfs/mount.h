@@ -21,10 +21,7 @@ struct mount {
  * sysfs_mount(); logged.
  */
 int mount_begin(struct mount *mount, const char *mountpoint, const struct log *log, int *fd);
-/*
- * Take it away, if it is there still; nobody may have to answer a request of it. Frees *mount. The
- * connection must be closed by now.
- */
-void mount_end(struct mount *mount, const struct log *log);
+/* Take it away, if it is there still. Frees *mount; `fd` stays the caller's. */
+void mount_end(struct mount *mount, const struct log *log, int fd);
 
 #endif

@@ -195,17 +195,24 @@ static int make_session(struct sysfs *tree)
 static int adopt_connection(struct sysfs *tree, int fd)
 {
     char path[32];
+    int ret = 0;
 
     snprintf(path, sizeof(path), "/dev/fd/%d", fd);
     if (fuse_session_mount(tree->session, path)) {
+        mount_end(&tree->mount, tree->log, fd);
         close(fd);
         return -EIO;
     }
     /* Several workers can't each be stuck in a read when the tree ends. */
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
-        return -errno;
-    LOCK_FOR_SCOPE(&tree->lock);
-    return start_worker(tree);
+        ret = -errno;
+    pthread_mutex_lock(&tree->lock);
+    if (!ret)
+        ret = start_worker(tree);
+    pthread_mutex_unlock(&tree->lock);
+    if (ret)
+        mount_end(&tree->mount, tree->log, fd);
+    return ret;
 }
 
 int sysfs_mount(const char *mountpoint, const struct sysfs_ops *ops, const struct log *log,
@@ -220,11 +227,8 @@ int sysfs_mount(const char *mountpoint, const struct sysfs_ops *ops, const struc
     ret = make_session(tree);
     if (!ret)
         ret = mount_begin(&tree->mount, mountpoint, log, &fd);
-    if (!ret) {
+    if (!ret)
         ret = adopt_connection(tree, fd);
-        if (ret)
-            mount_end(&tree->mount, log);
-    }
     if (ret) {
         tree_free(tree);
         return ret;
@@ -239,7 +243,7 @@ void sysfs_unmount(struct sysfs *tree)
     if (!tree)
         return;
     /* While it is still answered: who looks now sees the tree or what is below, no error. */
-    mount_end(&tree->mount, tree->log);
+    mount_end(&tree->mount, tree->log, fuse_session_fd(tree->session));
     stop_workers(tree);
     tree_free(tree);
 }
