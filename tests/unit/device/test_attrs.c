@@ -29,7 +29,8 @@ static int scripted_show(struct umdev_device *dev, char *buf, size_t size)
 
     assert_int_equal(size, UMDEV_ATTR_SIZE);
     enter(script);
-    memcpy(buf, "abcdef", 6);
+    for (unsigned i = 0; i < 6; i++)
+        buf[i] = (char)('a' + i);
     return script->result;
 }
 
