@@ -146,7 +146,7 @@ static void *read_often(void *argument)
 
     for (int i = 0; i < 20; i++) {
         device_attr_read(dev, "both", buf, sizeof(buf));
-        device_attr_write(dev, "write", "1", 1);
+        device_attr_read(dev, "read", buf, sizeof(buf));
     }
     return NULL;
 }
