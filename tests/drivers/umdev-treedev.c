@@ -44,7 +44,7 @@ static int treedev_create(struct umdev_device *dev)
 {
     struct treedev *t = umdev_device_priv(dev);
 
-    strcpy(t->value, "unset");
+    snprintf(t->value, sizeof(t->value), "unset");
     if (umdev_device_type_index(dev) == TYPE_SLOW)
         be_slow(dev);
     return 0;
@@ -69,11 +69,11 @@ static int value_show(struct umdev_device *dev, char *buf, size_t size)
 static int value_store(struct umdev_device *dev, const char *buf, size_t len)
 {
     struct treedev *t = umdev_device_priv(dev);
-    char word[64];
+    char word[sizeof(t->value)] = "";
 
     if (len >= sizeof(word) || sscanf(buf, "%63[a-z]", word) != 1 || strcmp(word, "bad") == 0)
         return -EINVAL;
-    strcpy(t->value, word);
+    memcpy(t->value, word, sizeof(word));
     return 0;
 }
 
