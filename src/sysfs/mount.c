@@ -40,7 +40,10 @@ static int look_at(const char *path, unsigned *dev_major, unsigned *dev_minor)
 
 /* ------------------------------------------------------------------ the helper of users */
 
-/* `sock` −1: it needs none. The helper's exit status, or −errno. */
+/*
+ * `sock` −1: it needs none. The helper's exit status, or −errno. 0 also where the program has its
+ * children forgotten (SIGCHLD ignored), so that there is no status.
+ */
 static int run_helper(char *const *argv, int sock)
 {
     CLEANUP_FREE char *path = NULL;
@@ -65,7 +68,7 @@ static int run_helper(char *const *argv, int sock)
         return -ret;
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR)
-            return -errno;
+            return errno == ECHILD ? 0 : -errno;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
 }
