@@ -200,7 +200,7 @@ static void test_loops(void **state)
     tables_set(machine, LEAVES, 9, page_entry(2));
     assert_int_equal(fill(machine, 2, MIB(2) + 9 * PAGE, 1, 1), VGPU_ERR_VIRT_ENTRY);
     tables_set(machine, 2, 2, table_entry(DATA));
-    assert_int_equal(fill(machine, 2, MIB(4), 1, 1), VGPU_ERR_VIRT_ENTRY);
+    assert_int_equal(fill(machine, 2, MIB(4) + 7 * PAGE, 1, 1), VGPU_ERR_VIRT_ENTRY);
     tables_set(machine, LEAVES, 0, 0);
     assert_int_equal(fill(machine, 2, MIB(4) + 7 * PAGE, 1, 1), VGPU_ERR_VIRT_UNMAPPED);
 }
@@ -299,6 +299,22 @@ static void test_device_writes(void **state)
     machine_do(machine, &zero, sizeof(zero));
     assert_int_equal(tables_fill(machine, 0, 1, 1), VGPU_ERR_VIRT_UNMAPPED);
     assert_int_equal(machine->ppgtt.pinned, 0);
+}
+
+/* A table that was used a moment ago is not any more, though nothing else was put in force. */
+static void test_table_goes(void **state)
+{
+    struct machine *machine = *state;
+
+    tables_select(machine, ROOT(2), 2);
+    assert_int_equal(tables_fill(machine, 0, 1, 1), 0);
+    tables_set(machine, 2, 0, table_entry(SPARE));
+    tables_set(machine, SPARE, 0, page_entry(DATA + 5));
+    assert_int_equal(tables_fill(machine, 0, 1, 2), 0);
+    assert_int_equal(byte_of(machine, DATA), 1);
+    assert_int_equal(byte_of(machine, DATA + 5), 2);
+    tables_set(machine, 2, 0, 0);
+    assert_int_equal(tables_fill(machine, 0, 1, 3), VGPU_ERR_VIRT_UNMAPPED);
 }
 
 /* Rights that were enough to read are not to write; the page stays pinned once. */
@@ -507,14 +523,23 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(levels),        TEST(scattered),
-        TEST(large),         TEST(vram),
-        TEST(faults),        TEST(loops),
-        TEST(too_many),      TEST(doorbell),
-        TEST(upgrade),       TEST(between_doorbells),
-        TEST(device_writes), TEST(unmap),
-        TEST(many_notes),    TEST(processes),
-        TEST(confined),      TEST(batch_across),
+        TEST(levels),
+        TEST(scattered),
+        TEST(large),
+        TEST(vram),
+        TEST(faults),
+        TEST(loops),
+        TEST(too_many),
+        TEST(doorbell),
+        TEST(upgrade),
+        TEST(table_goes),
+        TEST(between_doorbells),
+        TEST(device_writes),
+        TEST(unmap),
+        TEST(many_notes),
+        TEST(processes),
+        TEST(confined),
+        TEST(batch_across),
     };
 
     return cmocka_run_group_tests_name("vgpu ppgtt", tests, NULL, NULL);
