@@ -75,6 +75,10 @@ bench-qemu: ## measure with real guests under stock QEMU; ROUNDS=5
 install: all ## install below PREFIX, or DESTDIR/PREFIX
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD) --no-rebuild
 
+.PHONY: uninstall
+uninstall: ## take away what the last install of build/ has put there
+	@ninja -C $(BUILD) uninstall
+
 .PHONY: clean
 clean: ## remove the build folders
 	@rm -rf $(BUILD) $(BUILD_ASAN) $(BUILD_TSAN) $(BUILD_CLANG) $(BUILD_RELEASE)
