@@ -57,6 +57,11 @@ check-clang: ## build with clang, where a warning is an error
 lint: check-clang ## check format, clang-tidy, licence lines and the length of files
 	@scripts/lint $(BUILD_CLANG)
 
+.PHONY: check-package
+check-package: ## build the Debian packages, install, use and remove them aside; TO=folder to keep them
+	@$(INSTALL_PACKAGES) build run package
+	@scripts/check-package $(TO)
+
 .PHONY: bench
 bench: ## measure; PEER=… a library to compare with, ROWS='…' only these rows
 	@$(INSTALL_PACKAGES) build
