@@ -57,6 +57,13 @@ check-clang: ## build with clang, where a warning is an error
 lint: check-clang ## check format, clang-tidy, licence lines and the length of files
 	@scripts/lint $(BUILD_CLANG)
 
+.PHONY: check-deploy
+check-deploy: ## run docs/deploy.md: libvirt, systemd-nspawn and Podman, in namespaces of their own (root)
+	@$(INSTALL_PACKAGES) build test deploy
+	@$(MAKE) --no-print-directory all
+	@tests/guest/fetch-qemu >/dev/null
+	@UMDEV_BUILD_DIR=$(BUILD) pytest-3 -q -rs -p no:cacheprovider tests/docs/test_deploy.py
+
 .PHONY: check-package
 check-package: ## build the Debian packages, install, use and remove them aside; TO=folder to keep them
 	@$(INSTALL_PACKAGES) build run package
