@@ -120,11 +120,12 @@ class Server:
 
     @staticmethod
     def _first_client(path, deadline):
-        """A socket can be seen a moment before its owner listens."""
+        """A socket can be seen a moment before its owner listens, one of a dead owner till it is
+        replaced."""
         while True:
             try:
                 return Client(path)
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, FileNotFoundError):
                 assert time.monotonic() < deadline, "nobody listens"
                 time.sleep(0.001)
 
