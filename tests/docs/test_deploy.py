@@ -128,7 +128,8 @@ def test_nspawn(machine, environment):
     assert run_blocks(machine, "systemd-nspawn") == 2
 
 
-def test_podman(machine, environment):
+@pytest.fixture
+def podman_machine(machine, environment):
     need("podman", "runc")
     (machine.folder / "containers.conf").write_text(
         '[containers]\nnetns = "none"\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
@@ -141,7 +142,17 @@ def test_podman(machine, environment):
         "CONTAINERS_STORAGE_CONF": str(machine.folder / "storage.conf"),
     }
     machine.try_command("podman run --rm --rootfs /:O true")
-    assert run_blocks(machine, "podman") == 4
+    return machine
+
+
+def test_podman(podman_machine):
+    assert run_blocks(podman_machine, "podman") == 4
+
+
+def test_cdi(podman_machine):
+    podman_machine.try_command("umdev cdi --help")
+    subprocess.run(podman_machine.command("mkdir -p /etc/cdi"), shell=True, check=True)
+    assert run_blocks(podman_machine, "cdi") == 4
 
 
 def test_libvirt(machine):
@@ -158,4 +169,4 @@ def test_libvirt(machine):
 
 def test_each_block_is_known():
     for line, kind, _ in blocks(PAGE):
-        assert kind in ("", "console systemd-nspawn", "console podman", "console virsh", "xml card.xml", "json card.json"), line
+        assert kind in ("", "console systemd-nspawn", "console podman", "console cdi", "console virsh", "xml card.xml", "json card.json"), line
