@@ -4,7 +4,8 @@
 #include "base/log.h"
 #include "base/range.h"
 #include "base/socket.h"
-#include "cli/control.h"
+#include "base/thread.h"
+#include "control/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,8 +34,8 @@ struct connection {
 };
 
 struct control {
-    struct umdev_host *host;
-    char *path;
+    struct source source;
+    char *path; /* NULL: the socket is somebody else's */
     int listener, stop;
     int timeout_ms;
     int64_t accept_after;
@@ -150,7 +151,7 @@ static int answer_line(struct control *control, struct connection *connection)
         answer_begin(connection, answer, -1);
         return 1;
     }
-    ret = control_execute(control->host, connection->line, (size_t)(end - connection->line),
+    ret = control_execute(&control->source, connection->line, (size_t)(end - connection->line),
                           &answer, &fd);
     if (ret)
         return ret;
@@ -294,7 +295,8 @@ static void control_free(struct control *control)
         if (control->connections[i].fd >= 0)
             connection_close(&control->connections[i]);
     if (control->listener >= 0) {
-        unlink(control->path);
+        if (control->path)
+            unlink(control->path);
         close(control->listener);
     }
     if (control->stop >= 0)
@@ -303,35 +305,78 @@ static void control_free(struct control *control)
     free(control);
 }
 
-int control_start(struct umdev_host *host, const char *path, unsigned mode, int timeout_ms,
-                  struct control **control_out, struct umdev_error *error)
+static struct control *control_new(const struct source *source, int timeout_ms,
+                                   struct umdev_error *error)
 {
     struct control *control = calloc(1, sizeof(*control));
-    int ret;
 
-    if (!control)
-        return error_set(error, ENOMEM, "out of memory");
-    control->host = host;
+    if (!control) {
+        error_format(error, "out of memory");
+        return NULL;
+    }
+    control->source = *source;
     control->timeout_ms = timeout_ms ? timeout_ms : CONTROL_TIMEOUT_MS;
     control->listener = -1;
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         control->connections[i].fd = -1;
         control->connections[i].answer_fd = -1;
     }
-    control->path = strdup(path);
     control->stop = eventfd(0, EFD_CLOEXEC);
-    if (!control->path || control->stop < 0)
-        ret = error_set(error, control->path ? errno : ENOMEM, "can't make a control socket: %m");
+    if (control->stop < 0) {
+        error_format(error, "can't make a control socket: %s", log_errno(errno));
+        control_free(control);
+        return NULL;
+    }
+    return control;
+}
+
+static int control_run(struct control *control, struct umdev_error *error)
+{
+    int ret;
+
+    /* A connection that is gone again must not make accept() wait. */
+    fcntl(control->listener, F_SETFL, O_NONBLOCK);
+    ret = thread_start(&control->thread, control_main, control);
+    if (ret)
+        error_format(error, "no thread for the control socket: %s", log_errno(-ret));
+    return ret;
+}
+
+int control_start(const struct source *source, const char *path, unsigned mode, int timeout_ms,
+                  struct control **control_out, struct umdev_error *error)
+{
+    struct control *control = control_new(source, timeout_ms, error);
+    int ret;
+
+    if (!control)
+        return -ENOMEM;
+    control->path = strdup(path);
+    if (!control->path)
+        ret = error_set(error, ENOMEM, "out of memory");
     else
         ret = socket_listen(path, mode, &control->listener, error);
-    if (!ret) {
-        /* A connection that is gone again must not make accept() wait. */
-        fcntl(control->listener, F_SETFL, O_NONBLOCK);
-        ret = -pthread_create(&control->thread, NULL, control_main, control);
-        if (ret)
-            error_set(error, -ret, "no thread for the control socket: %s", strerrordesc_np(-ret));
-    }
+    if (!ret)
+        ret = control_run(control, error);
     if (ret) {
+        control_free(control);
+        return ret;
+    }
+    *control_out = control;
+    return 0;
+}
+
+int control_start_fd(const struct source *source, int fd, int timeout_ms,
+                     struct control **control_out, struct umdev_error *error)
+{
+    struct control *control = control_new(source, timeout_ms, error);
+    int ret;
+
+    if (!control)
+        return -ENOMEM;
+    control->listener = fd;
+    ret = control_run(control, error);
+    if (ret) {
+        control->listener = -1;
         control_free(control);
         return ret;
     }
