@@ -51,7 +51,7 @@ _umdev_options() {
     local asking="--dir --control --json --help"
     case $command in
         run) echo "--socket --run --control --uuid --mode --trust-client --verbose --quiet --help" ;;
-        daemon) echo "--parent --dir --state --mode --group --trust-clients --verbose --quiet --help" ;;
+        daemon) echo "--parent --dir --state --sysfs --mode --group --trust-clients --verbose --quiet --help" ;;
         types | list | show | remove | screenshot) echo "$asking" ;;
         create) echo "$asking --uuid --parent --persist" ;;
         stats) echo "$asking --prometheus" ;;
@@ -66,7 +66,7 @@ _umdev_options() {
 # The value of the option before the cursor. 1: that takes none.
 _umdev_value() {
     case $prev in
-        -d | --dir | --state) _umdev_files -d ;;
+        -d | --dir | --state | --sysfs) _umdev_files -d ;;
         -c | --control | -s | --socket | -o | --output) _umdev_files ;;
         -g | --group) COMPREPLY=($(compgen -g -- "$cur")) ;;
         -m | --mode) _umdev_words "600 660 666" ;;

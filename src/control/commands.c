@@ -11,21 +11,30 @@
 /* ------------------------------------------------------------------ the commands */
 
 /* What a command's request may have besides "command". */
-enum takes { TAKES_NOTHING, TAKES_DEVICE, TAKES_CREATE };
+enum takes { TAKES_NOTHING, TAKES_DEVICE, TAKES_ATTRIBUTE, TAKES_CREATE };
 
+/* clang-format off */
 static const struct control_command {
     const char *name;
     enum takes takes;
     int (*run)(struct control_request *request);
 } commands[] = {
-    {"create", TAKES_CREATE, control_create}, {"list", TAKES_DEVICE, control_list},
-    {"remove", TAKES_DEVICE, control_remove}, {"screenshot", TAKES_DEVICE, control_screenshot},
-    {"show", TAKES_DEVICE, control_show},     {"types", TAKES_NOTHING, control_types},
+    {"attribute", TAKES_ATTRIBUTE, control_attribute},
+    {"attributes", TAKES_DEVICE, control_attributes},
+    {"create", TAKES_CREATE, control_create},
+    {"list", TAKES_DEVICE, control_list},
+    {"remove", TAKES_DEVICE, control_remove},
+    {"screenshot", TAKES_DEVICE, control_screenshot},
+    {"show", TAKES_DEVICE, control_show},
+    {"types", TAKES_NOTHING, control_types},
 };
+/* clang-format on */
 
 static const char *const forms[] = {
     [TAKES_NOTHING] = "{\"command\": NAME}",
     [TAKES_DEVICE] = "{\"command\": NAME} or {\"command\": NAME, \"device\": UUID}",
+    [TAKES_ATTRIBUTE] = "{\"command\": \"attribute\", \"device\": UUID, \"attribute\": NAME}, and "
+                        "maybe \"value\"",
     [TAKES_CREATE] = "{\"command\": \"create\", \"type\": TYPE}, and maybe \"uuid\", \"parent\" "
                      "and \"persist\"",
 };
@@ -49,6 +58,11 @@ static int request_unpack(struct control_request *request, enum takes takes, jso
             return error_set(&request->error, EINVAL, "a \"mode\" is permissions, 0 to 511");
         create->mode = (unsigned)mode;
         create->persist = persist != 0;
+        break;
+    case TAKES_ATTRIBUTE:
+        ret = json_unpack_ex(json, &error, JSON_STRICT, "{s:s, s:s, s:s, s?s}", "command", &command,
+                             "device", &request->device, "attribute", &request->attribute, "value",
+                             &request->value);
         break;
     case TAKES_DEVICE:
         ret = json_unpack_ex(json, &error, JSON_STRICT, "{s:s, s?s}", "command", &command, "device",

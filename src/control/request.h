@@ -10,6 +10,7 @@ struct control_request {
     /* What was asked, as far as it was said: NULL, 0, false otherwise. */
     const char *device; /* a UUID */
     struct source_create create;
+    const char *attribute, *value;
     /* What is answered: a reference, and an fd that goes with it or −1. */
     json_t *result;
     int fd;
@@ -23,5 +24,7 @@ int control_show(struct control_request *request);
 int control_screenshot(struct control_request *request);
 int control_create(struct control_request *request);
 int control_remove(struct control_request *request);
+int control_attributes(struct control_request *request);
+int control_attribute(struct control_request *request);
 
 #endif

@@ -15,6 +15,7 @@
 
 typedef int (*source_each_type)(void *opaque, const struct umdev_host_type *type);
 typedef int (*source_each_device)(void *opaque, const struct umdev_host_device *device);
+typedef int (*source_each_attr)(void *opaque, const struct umdev_host_attr *attr);
 
 struct source_create {
     const char *type;
@@ -30,6 +31,10 @@ struct source {
     int (*for_each_device)(void *opaque, source_each_device each, void *each_opaque);
     int (*get_stats)(void *opaque, const char *uuid, struct umdev_host_stats *stats);
     int (*screenshot)(void *opaque, const char *uuid, struct umdev_picture *picture);
+    int (*for_each_attr)(void *opaque, const char *uuid, source_each_attr each, void *each_opaque);
+    int (*attr_read)(void *opaque, const char *uuid, const char *name, char *buf, size_t size);
+    int (*attr_write)(void *opaque, const char *uuid, const char *name, const char *buf,
+                      size_t len);
     /* A device and its socket, or nothing. NULL: this source's devices are what they are. */
     int (*create)(void *opaque, const struct source_create *create, char uuid[UMDEV_UUID_STR_SIZE],
                   struct umdev_error *error);

@@ -25,6 +25,23 @@ static int host_screenshot(void *opaque, const char *uuid, struct umdev_picture 
     return umdev_host_screenshot(opaque, uuid, picture);
 }
 
+static int host_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
+                              void *each_opaque)
+{
+    return umdev_host_for_each_attr(opaque, uuid, each, each_opaque);
+}
+
+static int host_attr_read(void *opaque, const char *uuid, const char *name, char *buf, size_t size)
+{
+    return umdev_host_attr_read(opaque, uuid, name, buf, size);
+}
+
+static int host_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
+                           size_t len)
+{
+    return umdev_host_attr_write(opaque, uuid, name, buf, len);
+}
+
 static int host_create(void *opaque, const struct source_create *create,
                        char uuid[UMDEV_UUID_STR_SIZE], struct umdev_error *error)
 {
@@ -69,6 +86,9 @@ struct source source_of_host(struct umdev_host *host, bool can_create)
         .for_each_device = host_for_each_device,
         .get_stats = host_get_stats,
         .screenshot = host_screenshot,
+        .for_each_attr = host_for_each_attr,
+        .attr_read = host_attr_read,
+        .attr_write = host_attr_write,
         .create = can_create ? host_create : NULL,
         .remove = can_create ? host_remove : NULL,
         .opaque = host,

@@ -14,6 +14,7 @@
 #include "control/control.h"
 #include "daemon/model.h"
 #include "daemon/options.h"
+#include "daemon/tree.h"
 #include "daemon/worker.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ struct daemon {
     struct worker **workers;
     size_t nworkers;
     struct model *model;
+    struct tree *tree;
     struct control *control;
 };
 
@@ -264,12 +266,16 @@ static int start(struct daemon *daemon)
     if (ret)
         return ret;
     model_restore(daemon->model, NULL);
+    if (options->sysfs &&
+        tree_mount(daemon->model, options->sysfs, &daemon->log, &daemon->tree, &error))
+        return fail(&error);
     return answer(daemon, fd);
 }
 
 static void stop(struct daemon *daemon)
 {
     control_stop(daemon->control);
+    tree_unmount(daemon->tree);
     for (size_t i = 0; i < daemon->nworkers; i++) {
         worker_stop(daemon->workers[i]);
         worker_free(daemon->workers[i]);

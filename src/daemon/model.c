@@ -83,6 +83,7 @@ int model_add_parent(struct model *model, const struct source *source, const cha
         return error_set(error, ENOMEM, "out of memory");
     }
     parent->source = *source;
+    parent->id = model_count_parents(model) + 1;
     TAILQ_INSERT_TAIL(&model->parents, parent, link);
     return 0;
 }
@@ -120,6 +121,7 @@ int model_insert(struct model *model, const char *uuid, struct record **result,
     if (!record)
         return error_set(error, ENOMEM, "out of memory");
     memcpy(record->uuid, uuid, sizeof(record->uuid));
+    record->id = ++model->last_id;
     record->state = RECORD_CREATING;
     if (!tsearch(record, &model->tree, record_compare)) {
         free(record);

@@ -8,6 +8,8 @@
  * last, so a UUID and its directory are one device's at any time; only an active one is shown or
  * removed. Sources know nothing of directories, groups and what is kept: the model does that.
  *
+ * The ids of host.h are the model's own, for they have to be unique over all sources.
+ *
  * A source can lose its devices at once, when its process ends: model_lose() forgets those that are
  * active, and raises the parent's generation, by which a creation under way sees that what it has
  * made is gone already.
@@ -66,6 +68,11 @@ int model_create(struct model *model, const struct source_create *create,
 int model_remove(struct model *model, const char *uuid, struct umdev_error *error);
 int model_get_stats(struct model *model, const char *uuid, struct umdev_host_stats *stats);
 int model_screenshot(struct model *model, const char *uuid, struct umdev_picture *picture);
+int model_for_each_attr(struct model *model, const char *uuid, source_each_attr each, void *opaque);
+int model_attr_read(struct model *model, const char *uuid, const char *name, char *buf,
+                    size_t size);
+int model_attr_write(struct model *model, const char *uuid, const char *name, const char *buf,
+                     size_t len);
 bool model_is_persistent(struct model *model, const char *uuid);
 
 /* All of these. */

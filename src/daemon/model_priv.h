@@ -12,6 +12,7 @@ struct parent {
     TAILQ_ENTRY(parent) link;
     char *name;
     struct source source;
+    uint64_t id;         /* fixed */
     unsigned generation; /* of its process; guarded by the model's lock */
 };
 TAILQ_HEAD(parents, parent);
@@ -21,6 +22,7 @@ enum record_state { RECORD_CREATING, RECORD_ACTIVE, RECORD_REMOVING };
 struct record {
     TAILQ_ENTRY(record) link;
     char uuid[UMDEV_UUID_STR_SIZE]; /* first in the tree's order */
+    uint64_t id;                    /* never used again */
     struct parent *parent;          /* NULL: not chosen yet */
     unsigned generation;            /* of the parent, when the creation began */
     enum record_state state;
@@ -31,6 +33,7 @@ TAILQ_HEAD(records, record);
 struct model {
     struct model_options options;
     struct parents parents; /* fixed after the start */
+    uint64_t last_id;       /* of devices; guarded by the lock */
     pthread_mutex_t lock;   /* what follows */
     struct records records; /* in order of their coming */
     void *tree;             /* the same by UUID (tsearch) */

@@ -21,9 +21,12 @@ struct visit {
 static int visit_type(void *opaque, const struct umdev_host_type *type)
 {
     struct visit *visit = opaque;
+    struct umdev_host_type ours = *type;
 
-    if (strcmp(type->parent, visit->parent->name) == 0)
-        visit->ended = visit->each_type(visit->opaque, type);
+    if (strcmp(type->parent, visit->parent->name) != 0)
+        return 0;
+    ours.parent_id = visit->parent->id;
+    visit->ended = visit->each_type(visit->opaque, &ours);
     return visit->ended;
 }
 
@@ -42,21 +45,27 @@ int model_for_each_type(struct model *model, source_each_type each, void *opaque
     return 0;
 }
 
-static bool is_active(struct model *model, const char *uuid)
+/* 0: it is not active. */
+static uint64_t active_id(struct model *model, const char *uuid)
 {
     const struct record *record;
 
     LOCK_FOR_SCOPE(&model->lock);
     record = model_find(model, uuid);
-    return record && record->state == RECORD_ACTIVE;
+    return record && record->state == RECORD_ACTIVE ? record->id : 0;
 }
 
 static int visit_device(void *opaque, const struct umdev_host_device *device)
 {
     struct visit *visit = opaque;
+    struct umdev_host_device ours = *device;
 
-    if (strcmp(device->parent, visit->parent->name) == 0 && is_active(visit->model, device->uuid))
-        visit->ended = visit->each_device(visit->opaque, device);
+    if (strcmp(device->parent, visit->parent->name) != 0)
+        return 0;
+    ours.id = active_id(visit->model, device->uuid);
+    ours.parent_id = visit->parent->id;
+    if (ours.id)
+        visit->ended = visit->each_device(visit->opaque, &ours);
     return visit->ended;
 }
 
@@ -93,6 +102,34 @@ int model_screenshot(struct model *model, const char *uuid, struct umdev_picture
                                               : -ENODEV;
 }
 
+int model_for_each_attr(struct model *model, const char *uuid, source_each_attr each, void *opaque)
+{
+    struct source source;
+
+    if (!model_lookup(model, uuid, &source))
+        return -ENODEV;
+    return source.for_each_attr(source.opaque, uuid, each, opaque);
+}
+
+int model_attr_read(struct model *model, const char *uuid, const char *name, char *buf, size_t size)
+{
+    struct source source;
+
+    if (!model_lookup(model, uuid, &source))
+        return -ENODEV;
+    return source.attr_read(source.opaque, uuid, name, buf, size);
+}
+
+int model_attr_write(struct model *model, const char *uuid, const char *name, const char *buf,
+                     size_t len)
+{
+    struct source source;
+
+    if (!model_lookup(model, uuid, &source))
+        return -ENODEV;
+    return source.attr_write(source.opaque, uuid, name, buf, len);
+}
+
 bool model_is_persistent(struct model *model, const char *text)
 {
     char uuid[UMDEV_UUID_STR_SIZE];
@@ -127,6 +164,24 @@ static int source_screenshot(void *opaque, const char *uuid, struct umdev_pictur
     return model_screenshot(opaque, uuid, picture);
 }
 
+static int source_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
+                                void *each_opaque)
+{
+    return model_for_each_attr(opaque, uuid, each, each_opaque);
+}
+
+static int source_attr_read(void *opaque, const char *uuid, const char *name, char *buf,
+                            size_t size)
+{
+    return model_attr_read(opaque, uuid, name, buf, size);
+}
+
+static int source_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
+                             size_t len)
+{
+    return model_attr_write(opaque, uuid, name, buf, len);
+}
+
 static int source_create_device(void *opaque, const struct source_create *create,
                                 char uuid[UMDEV_UUID_STR_SIZE], struct umdev_error *error)
 {
@@ -150,6 +205,9 @@ struct source model_source(struct model *model)
         .for_each_device = source_for_each_device,
         .get_stats = source_get_stats,
         .screenshot = source_screenshot,
+        .for_each_attr = source_for_each_attr,
+        .attr_read = source_attr_read,
+        .attr_write = source_attr_write,
         .create = source_create_device,
         .remove = source_remove_device,
         .is_persistent = source_is_persistent,

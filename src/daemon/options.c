@@ -28,6 +28,7 @@ void options_help(void)
         "                       $XDG_RUNTIME_DIR/umdev for others by default\n"
         "  -s, --state DIR      where devices of 'umdev create --persist' are kept;\n"
         "                       $STATE_DIRECTORY by default\n"
+        "      --sysfs DIR      show parents and devices as files there, as Linux does in /sys\n"
         "  -m, --mode MODE      the sockets' permissions, octal; 600 by default, 660 with --group\n"
         "  -g, --group GROUP    whom the sockets belong to: a name or a number\n"
         "      --trust-clients  clients may have memory that devices of a parent share\n"
@@ -138,6 +139,9 @@ static int parse_option(struct daemon_options *options, int option, const char *
     case 's':
         options->state = optarg;
         return CLI_OK;
+    case 'S':
+        options->sysfs = optarg;
+        return CLI_OK;
     case 'm':
         return cli_parse_mode(COMMAND_NAME, optarg, &options->mode);
     case 'g':
@@ -180,6 +184,7 @@ int options_parse(struct daemon_options *options, int argc, char **argv)
         {"state", required_argument, NULL, 's'},
         {"mode", required_argument, NULL, 'm'},
         {"group", required_argument, NULL, 'g'},
+        {"sysfs", required_argument, NULL, 'S'},   /* no short one */
         {"trust-clients", no_argument, NULL, 'T'}, /* no short one */
         {"verbose", no_argument, NULL, 'v'},
         {"quiet", no_argument, NULL, 'q'},

@@ -15,6 +15,7 @@ struct daemon_options {
     size_t nspecs;
     char dir[PATH_MAX];
     const char *state; /* NULL: nothing is kept */
+    const char *sysfs; /* NULL: no management tree */
     unsigned mode;
     gid_t group; /* (gid_t)−1: the process's */
     bool trust_clients, help;

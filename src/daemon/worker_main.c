@@ -59,7 +59,8 @@ static int line_receive(char *line, size_t size, size_t *len)
 
 static int serve(const struct source *source)
 {
-    char line[2 * CONTROL_LINE_MAX];
+    /* An attribute is the longest, each byte of it as \u0001. */
+    char line[6 * UMDEV_ATTR_SIZE + CONTROL_LINE_MAX];
     size_t len;
 
     while (line_receive(line, sizeof(line), &len) == 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A worker's devices as a source: requests and answers over its socket. */
 #include "base/cleanup.h"
+#include "base/range.h"
 #include "control/control.h"
 #include "control/stats.h"
 #include "daemon/worker_priv.h"
@@ -138,8 +139,71 @@ static int worker_get_stats(void *opaque, const char *uuid, struct umdev_host_st
     all.struct_size = size;
     all.connected = json_is_true(json_object_get(json, "connected"));
     json_decref(result);
-    memcpy(stats, &all, size < sizeof(all) ? size : sizeof(all));
+    memcpy(stats, &all, MIN(size, sizeof(all)));
     return 0;
+}
+
+/* ------------------------------------------------------------------ attributes */
+
+static int worker_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
+                                void *each_opaque)
+{
+    json_t *result = NULL;
+    const json_t *json;
+    size_t i;
+    int ret = worker_ask(opaque, control_request_new("attributes", uuid), &result, NULL, NULL);
+
+    json_array_foreach(json_object_get(result, "attributes"), i, json)
+    {
+        const struct umdev_host_attr attr = {
+            .name = text_of(json, "name"),
+            .mode = (json_is_true(json_object_get(json, "readable")) ? 0444 : 0) |
+                    (json_is_true(json_object_get(json, "writable")) ? 0200 : 0),
+        };
+
+        ret = attr.name ? each(each_opaque, &attr) : 0;
+        if (ret)
+            break;
+    }
+    json_decref(result);
+    return ret;
+}
+
+static int worker_attr_read(void *opaque, const char *uuid, const char *name, char *buf,
+                            size_t size)
+{
+    json_t *result = NULL;
+    json_t *request =
+        json_pack("{s:s, s:s, s:s}", "command", "attribute", "device", uuid, "attribute", name);
+    int ret = worker_ask(opaque, request, &result, NULL, NULL);
+    const char *value = text_of(result, "value");
+
+    if (!ret && value) {
+        size_t len = MIN(strlen(value), size);
+
+        memcpy(buf, value, len);
+        ret = (int)len;
+    }
+    json_decref(result);
+    return ret;
+}
+
+/* What is no text can't be sent: EILSEQ. */
+static int worker_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
+                             size_t len)
+{
+    json_t *result = NULL;
+    json_t *value = memchr(buf, '\0', len) ? NULL : json_stringn(buf, len);
+    json_t *request;
+    int ret;
+
+    if (!value)
+        return -EILSEQ;
+    request = json_pack("{s:s, s:s, s:s, s:o}", "command", "attribute", "device", uuid, "attribute",
+                        name, "value", value);
+    ret = worker_ask(opaque, request, &result, NULL, NULL);
+    json_decref(result);
+    return ret;
 }
 
 /* ------------------------------------------------------------------ pictures */
@@ -219,6 +283,9 @@ struct source worker_source(struct worker *worker)
         .for_each_device = worker_for_each_device,
         .get_stats = worker_get_stats,
         .screenshot = worker_screenshot,
+        .for_each_attr = worker_for_each_attr,
+        .attr_read = worker_attr_read,
+        .attr_write = worker_attr_write,
         .create = worker_create,
         .remove = worker_remove,
         .opaque = worker,

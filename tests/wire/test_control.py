@@ -150,7 +150,7 @@ WRONG = {
     b'{"command": ["show"]}\n': "a request is",
     b'{"command": "show", "device": 5}\n': "a request is",
     b'{"command": "show", "more": 1}\n': "a request is",
-    b'{"command": "explode"}\n': "no command 'explode'; there are create list remove screenshot show types",
+    b'{"command": "explode"}\n': "no command 'explode'; there are attribute attributes create list remove screenshot show types",
     b'{"command": "%s%n"}\n': "no command '%s%n'",
     b'{"command": "' + "ä".encode() * 1000 + b'"}\n': "no command",
     b'{"command": "x' + "ä".encode() * 1000 + b'"}\n': "no command",
