@@ -11,6 +11,9 @@
 #include <fcntl.h>
 #include <string.h>
 
+/* A folder is told in parts of at most so many bytes; each entry is smaller. */
+#define LIST_SIZE 65536
+
 /* ------------------------------------------------------------------ life */
 
 static struct handle *handle_new(struct sysfs *tree, struct node node, bool folder)
@@ -116,7 +119,7 @@ void handle_open(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *info)
     open_handle(req, node, false, info);
 }
 
-/* With the handle's lock held. The content from `offset` on, or −errno. */
+/* With the lock held: make the content, if it is to be made. */
 static int make_content(struct sysfs *tree, struct handle *handle, off_t offset)
 {
     int ret;
@@ -130,23 +133,35 @@ static int make_content(struct sysfs *tree, struct handle *handle, off_t offset)
     return ret >= 0 ? 0 : ret;
 }
 
+/* A part of the content; returns how many bytes, or −errno. */
+static int read_part(struct sysfs *tree, struct handle *handle, off_t offset, char *part,
+                     size_t size)
+{
+    size_t from, count;
+    int ret;
+
+    LOCK_FOR_SCOPE(&handle->lock);
+    ret = make_content(tree, handle, offset);
+    if (ret)
+        return ret;
+    from = MIN((size_t)offset, handle->length);
+    count = MIN(size, handle->length - from);
+    memcpy(part, handle->text + from, count);
+    return (int)count;
+}
+
 void handle_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset,
                  struct fuse_file_info *info)
 {
-    struct sysfs *tree = fuse_req_userdata(req);
-    struct handle *handle = handle_of(info);
-    size_t from;
-    int ret;
+    char part[FILES_SIZE];
+    int ret = read_part(fuse_req_userdata(req), handle_of(info), offset, part, size);
 
     (void)number;
-    LOCK_FOR_SCOPE(&handle->lock);
-    ret = make_content(tree, handle, offset);
-    if (ret) {
+    /* Answered without the lock: once it is answered the handle may be released. */
+    if (ret < 0)
         fuse_reply_err(req, -ret);
-        return;
-    }
-    from = MIN((size_t)offset, handle->length);
-    fuse_reply_buf(req, handle->text + from, MIN(size, handle->length - from));
+    else
+        fuse_reply_buf(req, part, (size_t)ret);
 }
 
 void handle_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size, off_t offset,
@@ -214,42 +229,45 @@ static int list_folder(struct sysfs *tree, struct handle *handle)
     return ret;
 }
 
-/* An entry's offset is the place of the next. */
-static size_t fill(fuse_req_t req, const struct handle *handle, size_t from, char *buf, size_t size)
+/*
+ * Entries from `offset` on, an entry's offset being the place of the next; returns how many bytes,
+ * or −errno.
+ */
+static int list_part(fuse_req_t req, struct handle *handle, off_t offset, char *part, size_t size)
 {
+    struct sysfs *tree = fuse_req_userdata(req);
     size_t used = 0;
+    int ret = 0;
 
-    for (size_t i = from; i < handle->count; i++) {
+    LOCK_FOR_SCOPE(&handle->lock);
+    if (!handle->made || offset == 0)
+        ret = list_folder(tree, handle);
+    if (ret)
+        return ret;
+    for (size_t i = (size_t)offset; i < handle->count; i++) {
         const struct listed *listed = &handle->listed[i];
         const struct stat stat = {.st_ino = listed->number, .st_mode = listed->mode};
         size_t need =
-            fuse_add_direntry(req, buf + used, size - used, listed->name, &stat, (off_t)i + 1);
+            fuse_add_direntry(req, part + used, size - used, listed->name, &stat, (off_t)i + 1);
 
         if (need > size - used)
             break;
         used += need;
     }
-    return used;
+    return (int)used;
 }
 
 void handle_readdir(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset,
                     struct fuse_file_info *info)
 {
-    struct sysfs *tree = fuse_req_userdata(req);
-    struct handle *handle = handle_of(info);
-    CLEANUP_FREE char *buf = malloc(size);
-    int ret = 0;
+    CLEANUP_FREE char *part = malloc(MIN(size, (size_t)LIST_SIZE));
+    int ret = part ? list_part(req, handle_of(info), offset, part, MIN(size, (size_t)LIST_SIZE))
+                   : -ENOMEM;
 
     (void)number;
-    if (!buf) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    LOCK_FOR_SCOPE(&handle->lock);
-    if (!handle->made || offset == 0)
-        ret = list_folder(tree, handle);
-    if (ret)
+    /* As above. */
+    if (ret < 0)
         fuse_reply_err(req, -ret);
     else
-        fuse_reply_buf(req, buf, fill(req, handle, (size_t)offset, buf, size));
+        fuse_reply_buf(req, part, (size_t)ret);
 }
