@@ -97,10 +97,10 @@ static int lock_try(struct rundir *rundir, struct umdev_error *error)
     if (fstat(fd, &held) || fstatat(rundir->dir, LOCK_NAME, &named, AT_SYMLINK_NOFOLLOW) ||
         held.st_ino != named.st_ino)
         return 1;
-    if (ftruncate(fd, 0) || dprintf(fd, "%d\n", getpid()) < 0)
+    rundir->lock = take_fd(&fd);
+    if (ftruncate(rundir->lock, 0) || dprintf(rundir->lock, "%d\n", getpid()) < 0)
         return error_set(error, errno, "can't write '%s/" LOCK_NAME "': %s", rundir->path,
                          log_errno(errno));
-    rundir->lock = take_fd(&fd);
     return 0;
 }
 

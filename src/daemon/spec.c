@@ -21,13 +21,14 @@ static char *part_take(char **text)
 
     if (!part)
         return NULL;
+    *text = NULL;
     while (*from) {
-        if (*from == ',' && *++from != ',')
+        if (*from == ',' && *++from != ',') {
+            *text = (char *)from;
             break;
+        }
         *to++ = *from++;
     }
-    /* Behind a comma there is a part, if an empty one. */
-    *text = from > part && from[-1] == ',' && to < from ? (char *)from : NULL;
     *to = '\0';
     return part;
 }
