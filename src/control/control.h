@@ -5,9 +5,13 @@
  * file descriptor. What it speaks of is a struct source.
  *
  * Data model of the server. One thread has all connections. Each one is a line that is coming in,
- * or an answer that is going out, never both; it has a deadline for whichever it is. Requests are
- * executed one after the other. Whoever may connect may ask for anything, but whatever he sends
- * costs others no more than the time of his requests.
+ * a request that is being executed, or an answer that is going out, one at a time; it has a
+ * deadline but while it is executed. A request has a thread of its own, for a driver may take its
+ * time; those of a connection come one after the other. Whoever may connect may ask for anything,
+ * but whatever he sends is no hindrance for others.
+ *
+ * Locks. While `executing`, a connection's line and what comes of it are the request's thread's;
+ * `done`, under the server's lock, hands them back.
  */
 #ifndef CONTROL_CONTROL_H
 #define CONTROL_CONTROL_H
@@ -39,7 +43,7 @@ int control_start(const struct source *source, const char *path, unsigned mode, 
  */
 int control_start_fd(const struct source *source, int fd, int timeout_ms, struct control **control,
                      struct umdev_error *error);
-/* Cuts off whoever is connected, after the request under way. NULL is ignored. */
+/* Cuts off whoever is connected, after the requests under way. NULL is ignored. */
 void control_stop(struct control *control);
 
 /* ------------------------------------------------------------------ commands.c */

@@ -279,3 +279,24 @@ def test_a_thousand_devices(start, folder):
     assert len(os.listdir(daemon.dir)) == 502
     daemon.terminate()
     assert os.listdir(folder) == ["stderr"]
+
+
+def test_a_slow_driver_is_nobody_elses_trouble(start):
+    """While it creates and removes, others are served, and it comes to a clean end."""
+    daemon = start("treedev,name=slow,slow_ms=1500", "plaindev")
+    with daemon.control() as waiting, daemon.control() as busy:
+        waiting.send(b'{"command": "create", "type": "treedev-slow", "uuid": "%s"}\n' % uuid_of(1).encode())
+        waiting.send(b'{"command": "list"}\n')
+        waiting.socket.setblocking(False)
+        for i in range(50):
+            assert "result" in busy.request({"command": "create", "type": "plaindev-1", "uuid": uuid_of(100 + i)})
+            assert busy.ask("remove", uuid_of(1))["error"]["errno"] == "EAGAIN"
+        assert len(busy.ask("list")["result"]["devices"]) == 50
+        with pytest.raises(BlockingIOError):
+            waiting.socket.recv(1)
+        waiting.socket.settimeout(TIMEOUT)
+        assert waiting.answer()["result"]["uuid"] == uuid_of(1)
+        assert len(waiting.answer()["result"]["devices"]) == 51
+        waiting.send(b'{"command": "remove", "device": "%s"}\n' % uuid_of(1).encode())
+        assert busy.ask("list")
+        daemon.terminate()
