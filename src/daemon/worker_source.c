@@ -35,13 +35,13 @@ int worker_ask(struct worker *worker, json_t *request, json_t **result, int *fd,
         return error_set(error, ENOMEM, "out of memory");
     if (!ret)
         return 0;
-    /* What did not answer in time would answer the next request with this one's answer. */
+    /* What did not answer in time, or wrongly, would answer the next request with the rest. */
     worker_hang_up(worker);
-    if (ret == -EAGAIN) {
+    if (worker->pid > 0)
         kill(worker->pid, SIGKILL);
+    if (ret == -EAGAIN)
         return error_set(error, EIO, "the process of parent %s gave no answer and was ended",
                          worker_name(worker));
-    }
     return error_set(error, EIO, "the process of parent %s has ended", worker_name(worker));
 }
 
