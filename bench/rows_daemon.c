@@ -71,7 +71,9 @@ static int daemon_spawn(struct daemon_run *run)
         return -errno;
     driver[len] = '\0';
     slash = strrchr(driver, '/');
-    strcpy(slash ? slash : driver, DRIVER);
+    if (!slash)
+        return -ENOENT;
+    memcpy(slash, DRIVER, sizeof(DRIVER));
     ret = spawn_until_line(argv, &run->pid);
     return ret || access(run->control, F_OK) == 0 ? ret : -ENOENT;
 }
@@ -91,7 +93,7 @@ static int daemon_new(struct daemon_run **result)
 
     *result = run;
     run->sock = -1;
-    strcpy(run->folder, "/tmp/umdev-bench-XXXXXX");
+    snprintf(run->folder, sizeof(run->folder), "/tmp/umdev-bench-XXXXXX");
     if (!mkdtemp(run->folder))
         return -errno;
     snprintf(run->dir, sizeof(run->dir), "%s/d", run->folder);

@@ -125,8 +125,7 @@ static void sockets_remove(int parent, const char *uuid)
             close(fd);
         return;
     }
-    /* This DIR is this thread's alone. */
-    while ((entry = readdir(dir))) { /* NOLINT(concurrency-mt-unsafe) */
+    while ((entry = readdir(dir))) {
         struct stat status;
 
         if (strncmp(entry->d_name, SOCKET_NAME, strlen(SOCKET_NAME)) == 0 &&
@@ -154,7 +153,7 @@ static void devices_remove(const struct rundir *rundir)
             close(fd);
         return;
     }
-    while ((entry = readdir(dir))) /* NOLINT(concurrency-mt-unsafe) */
+    while ((entry = readdir(dir)))
         if (is_uuid(entry->d_name))
             rundir_device_remove(rundir, entry->d_name);
     closedir(dir);

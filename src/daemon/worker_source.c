@@ -176,12 +176,13 @@ static int worker_attr_read(void *opaque, const char *uuid, const char *name, ch
     json_t *request =
         json_pack("{s:s, s:s, s:s}", "command", "attribute", "device", uuid, "attribute", name);
     int ret = worker_ask(opaque, request, &result, NULL, NULL);
-    const char *value = text_of(result, "value");
+    const json_t *value = json_object_get(result, "value");
 
-    if (!ret && value) {
-        size_t len = MIN(strlen(value), size);
+    if (!ret && json_is_string(value)) {
+        size_t len = MIN(json_string_length(value), size);
 
-        memcpy(buf, value, len);
+        /* No string, but a file's bytes. */
+        memcpy(buf, json_string_value(value), len);
         ret = (int)len;
     }
     json_decref(result);
