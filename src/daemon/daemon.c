@@ -10,6 +10,7 @@
  */
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/range.h"
 #include "cli/cli.h"
 #include "control/control.h"
 #include "daemon/model.h"
@@ -23,6 +24,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+
+/* Until a worker that was busy is looked at again. */
+#define SOON_NS 20000000u
 
 struct daemon {
     struct daemon_options options;
@@ -149,17 +153,23 @@ static int open_parents(struct daemon *daemon)
 
 /* ------------------------------------------------------------------ workers' ends */
 
-static void reap_workers(struct daemon *daemon)
+/* Whether one could not be looked at. */
+static bool reap_workers(struct daemon *daemon)
 {
+    bool again = false;
+
     for (size_t i = 0; i < daemon->nworkers; i++) {
         const char *name = worker_name(daemon->workers[i]);
+        int ret = worker_reap(daemon->workers[i]);
         size_t lost;
 
-        if (!worker_reap(daemon->workers[i]))
+        again |= ret < 0;
+        if (ret <= 0)
             continue;
         lost = model_lose(daemon->model, name);
         log_print(&daemon->log, UMDEV_LOG_WARNING, name, "%zu devices went with it", lost);
     }
+    return again;
 }
 
 /* Those whose time has come. */
@@ -191,13 +201,15 @@ static uint64_t next_restart(const struct daemon *daemon)
     return due;
 }
 
-/* A signal, or −1: a worker's time has come, or a debugger was here. */
-static int wait_signal(const struct daemon *daemon, const sigset_t *signals)
+/* A signal, or −1: a worker's time has come, `soon` is now, or a debugger was here. */
+static int wait_signal(const struct daemon *daemon, const sigset_t *signals, bool soon)
 {
     uint64_t due = next_restart(daemon);
     uint64_t now = clock_now_ns();
     struct timespec timeout;
 
+    if (soon)
+        due = MIN(due, now + SOON_NS);
     if (due == UINT64_MAX)
         return sigwaitinfo(signals, NULL);
     timeout = clock_timespec(due > now ? due - now : 0);
@@ -206,13 +218,15 @@ static int wait_signal(const struct daemon *daemon, const sigset_t *signals)
 
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
-    for (;;) {
-        int number = wait_signal(daemon, signals);
+    bool again = false;
 
-        if (number == SIGCHLD)
-            reap_workers(daemon);
-        else if (number > 0)
+    for (;;) {
+        int number = wait_signal(daemon, signals, again);
+
+        if (number > 0 && number != SIGCHLD)
             return;
+        if (number == SIGCHLD || again)
+            again = reap_workers(daemon);
         restart_workers(daemon);
     }
 }

@@ -189,17 +189,21 @@ static bool try_wait(struct worker *worker, int *status)
     return true;
 }
 
-bool worker_reap(struct worker *worker)
+int worker_reap(struct worker *worker)
 {
     int status = 0;
+    bool ended;
 
-    LOCK_FOR_SCOPE(&worker->lock);
-    if (worker->pid < 0 || !try_wait(worker, &status))
-        return false;
-    worker_hang_up(worker);
-    tell_end(worker, status);
-    schedule(worker);
-    return true;
+    if (pthread_mutex_trylock(&worker->lock))
+        return -EBUSY;
+    ended = worker->pid > 0 && try_wait(worker, &status);
+    if (ended) {
+        worker_hang_up(worker);
+        tell_end(worker, status);
+        schedule(worker);
+    }
+    pthread_mutex_unlock(&worker->lock);
+    return ended;
 }
 
 void worker_stop(struct worker *worker)

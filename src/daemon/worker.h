@@ -39,8 +39,11 @@ void worker_free(struct worker *worker);
 
 /* Up, with the parent open. The errnos of umdev_host_add_parent(), and of fork(2). */
 int worker_start(struct worker *worker, struct umdev_error *error);
-/* Whether it has ended and is down from now on: its devices are gone. Never waits for it. */
-bool worker_reap(struct worker *worker);
+/*
+ * 1: it has ended, and is down from now on: its devices are gone. 0: it has not, or that was told
+ * before. −EBUSY: a request is under way; ask again soon. Never waits.
+ */
+int worker_reap(struct worker *worker);
 /* Ask it to end, and see to it that it has. */
 void worker_stop(struct worker *worker);
 

@@ -8,6 +8,9 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +163,55 @@ static void test_lock_of_a_file_that_is_gone(void **state)
     scene_end(&scene);
 }
 
+enum { LOCK_THREADS = 3, LOCK_ROUNDS = 1000 };
+
+struct contest {
+    const char *path;
+    atomic_uint holders, won, most;
+};
+
+static void *lock_and_unlock(void *opaque)
+{
+    struct contest *contest = opaque;
+
+    for (unsigned i = 0; i < LOCK_ROUNDS; i++) {
+        struct rundir rundir;
+        unsigned holders;
+
+        rundir_init(&rundir);
+        if (rundir_open(&rundir, contest->path, 0600, (gid_t)-1, NULL) == 0) {
+            holders = atomic_fetch_add(&contest->holders, 1) + 1;
+            if (holders > atomic_load(&contest->most))
+                atomic_store(&contest->most, holders);
+            atomic_fetch_add(&contest->won, 1);
+            sched_yield();
+            atomic_fetch_sub(&contest->holders, 1);
+        }
+        rundir_close(&rundir);
+    }
+    return NULL;
+}
+
+/* Whoever comes while it is given up finds one owner or none. */
+static void test_never_two_owners(void **state)
+{
+    pthread_t threads[LOCK_THREADS];
+    struct contest contest = {0};
+    struct scene scene;
+
+    (void)state;
+    scene_init(&scene);
+    contest.path = scene.path;
+    for (unsigned i = 0; i < LOCK_THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, lock_and_unlock, &contest), 0);
+    for (unsigned i = 0; i < LOCK_THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(contest.most, 1);
+    assert_true(contest.won > 0);
+    rmdir(scene.path);
+    scene_end(&scene);
+}
+
 /* ------------------------------------------------------------------ what is kept */
 
 static int keep(void *opaque)
@@ -252,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_wrong_spec),
         cmocka_unit_test(test_rundir_fails),
         cmocka_unit_test(test_lock_of_a_file_that_is_gone),
+        cmocka_unit_test(test_never_two_owners),
         cmocka_unit_test(test_state_fails),
         cmocka_unit_test(test_state_in_order),
         cmocka_unit_test(test_nothing_is_kept),

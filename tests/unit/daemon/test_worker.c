@@ -210,19 +210,22 @@ static void test_reap(void **state)
 
     (void)state;
     scene_init(&scene);
-    assert_false(worker_reap(scene.worker));
+    assert_int_equal(worker_reap(scene.worker), 0);
     assert_int_equal(worker_due_ns(scene.worker), UINT64_MAX);
+    pthread_mutex_lock(&scene.worker->lock);
+    assert_int_equal(worker_reap(scene.worker), -EBUSY);
+    pthread_mutex_unlock(&scene.worker->lock);
     kill(scene.worker->pid, SIGKILL);
     waitid(P_PID, (id_t)scene.worker->pid, &info, WEXITED | WNOWAIT);
     scene.worker->since_ns = clock_now_ns();
-    assert_true(worker_reap(scene.worker));
-    assert_false(worker_reap(scene.worker));
+    assert_int_equal(worker_reap(scene.worker), 1);
+    assert_int_equal(worker_reap(scene.worker), 0);
     first = (uint64_t)scene.worker->pause_ms;
     scene.worker->pid = fork();
     if (scene.worker->pid == 0)
         _exit(3);
     waitid(P_PID, (id_t)scene.worker->pid, &info, WEXITED | WNOWAIT);
-    assert_true(worker_reap(scene.worker));
+    assert_int_equal(worker_reap(scene.worker), 1);
     second = (uint64_t)scene.worker->pause_ms;
     assert_int_equal(second, 2 * first);
     scene_end(&scene);
