@@ -299,8 +299,12 @@ static int adopt_attrs(struct adopted_driver *adopted, struct umdev_error *error
         .say_size = "UMDEV_ATTRS()",
     };
     void *array = NULL;
-    int ret = copy_array(adopted, &layout, driver->attrs, driver->nattrs, &array, error);
+    int ret;
 
+    if (driver->nattrs > DRIVER_ATTRS_MAX)
+        return error_set(error, EINVAL, "driver %s has %zu attributes: %d are allowed",
+                         text_quote(driver->name).text, driver->nattrs, DRIVER_ATTRS_MAX);
+    ret = copy_array(adopted, &layout, driver->attrs, driver->nattrs, &array, error);
     driver->attrs = array;
     driver->attr_size = sizeof(struct umdev_attr);
     return ret;

@@ -162,9 +162,6 @@ static int check_attrs(const struct umdev_driver *driver, struct umdev_error *er
 {
     int ret = 0;
 
-    if (driver->nattrs > DRIVER_ATTRS_MAX)
-        return error_set(error, EINVAL, "driver %s has %zu attributes: %d are allowed",
-                         driver->name, driver->nattrs, DRIVER_ATTRS_MAX);
     for (size_t i = 0; i < driver->nattrs && !ret; i++)
         ret = check_attr(driver, i, error);
     return ret;
