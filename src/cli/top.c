@@ -40,13 +40,18 @@ struct row {
     const char *uuid, *type, *parent;
     bool connected;
     double traps, faults, dma, interrupts; /* a second */
+    double engine; /* its share of an engine's time, in percent; −1: its driver does not tell */
 };
+
+/* The attribute of devices with engines: the time they have used so far. */
+#define ENGINE_ATTRIBUTE "engine_ns"
 
 /* All devices at one time. */
 struct sample {
     uint64_t when_ns;
     json_t *devices; /* as "show" gives them */
     json_t *by_uuid; /* their counters */
+    json_t *engines; /* by UUID, of those whose driver tells */
 };
 
 /* ------------------------------------------------------------------ samples */
@@ -55,7 +60,47 @@ static void sample_free(struct sample *sample)
 {
     json_decref(sample->devices);
     json_decref(sample->by_uuid);
+    json_decref(sample->engines);
     *sample = (struct sample){.devices = NULL};
+}
+
+/* The engines' time of a device, or −1; in silence, for most drivers have none. */
+static json_int_t engine_ask(const struct asking *asking, const char *uuid)
+{
+    json_t *request = json_pack("{s:s, s:s, s:s}", "command", "attribute", "device", uuid,
+                                "attribute", ENGINE_ATTRIBUTE);
+    json_t *result = NULL;
+    json_int_t ns = -1;
+    const char *text;
+
+    if (control_ask(asking->path, request, &result, NULL, NULL) == 0) {
+        text = json_string_value(json_object_get(result, "value"));
+        ns = text ? strtoll(text, NULL, 10) : -1;
+    }
+    json_decref(result);
+    return ns;
+}
+
+/* A driver that does not tell of one device is not asked of another at this time. */
+static void sample_engines(const struct asking *asking, struct sample *sample)
+{
+    json_t *silent = json_object();
+    const json_t *device;
+    size_t i;
+
+    sample->engines = json_object();
+    json_array_foreach(sample->devices, i, device)
+    {
+        const char *driver = asking_text(device, "driver");
+        const char *uuid = asking_text(device, "uuid");
+        json_int_t ns = json_object_get(silent, driver) ? -1 : engine_ask(asking, uuid);
+
+        if (ns < 0)
+            json_object_set_new(silent, driver, json_true());
+        else
+            json_object_set_new(sample->engines, uuid, json_integer(ns));
+    }
+    json_decref(silent);
 }
 
 static int sample_take(struct asking *asking, struct sample *sample)
@@ -74,6 +119,7 @@ static int sample_take(struct asking *asking, struct sample *sample)
         json_object_set(sample->by_uuid, asking_text(device, "uuid"),
                         json_object_get(device, "stats"));
     }
+    sample_engines(asking, sample);
     return CLI_OK;
 }
 
@@ -88,8 +134,20 @@ static double gain(const json_t *now, const json_t *before, const char *one, con
     return total > 0 ? total / seconds : 0;
 }
 
-static void row_fill(struct row *row, const json_t *device, const struct sample *before,
-                     double seconds)
+/* Of a second, in percent. A device that is new may have used all it has used just now. */
+static double engine_share(const struct sample *now, const struct sample *before, const char *uuid,
+                           double seconds)
+{
+    const json_t *used = json_object_get(now->engines, uuid);
+    double ns = (double)(json_integer_value(used) - asking_number(before->engines, uuid));
+
+    if (!used)
+        return -1;
+    return ns > 0 ? 100 * ns / seconds / NS_PER_S : 0;
+}
+
+static void row_fill(struct row *row, const json_t *device, const struct sample *sample,
+                     const struct sample *before, double seconds)
 {
     const json_t *now = json_object_get(device, "stats");
     const json_t *then = json_object_get(before->by_uuid, asking_text(device, "uuid"));
@@ -102,6 +160,7 @@ static void row_fill(struct row *row, const json_t *device, const struct sample 
     row->faults = gain(now, then, "faults", NULL, seconds);
     row->dma = gain(now, then, "dma_bytes_read", "dma_bytes_written", seconds);
     row->interrupts = gain(now, then, "interrupts", NULL, seconds);
+    row->engine = engine_share(sample, before, row->uuid, seconds);
 }
 
 /* The busiest first. */
@@ -124,7 +183,7 @@ static struct row *rows_make(const struct sample *now, const struct sample *befo
     struct row *rows = calloc(count + 1, sizeof(*rows));
 
     for (size_t i = 0; rows && i < count; i++)
-        row_fill(&rows[i], json_array_get(now->devices, i), before, seconds > 0 ? seconds : 1);
+        row_fill(&rows[i], json_array_get(now->devices, i), now, before, seconds > 0 ? seconds : 1);
     if (rows)
         qsort(rows, count, sizeof(*rows), row_compare);
     return rows;
@@ -149,14 +208,23 @@ static const char *short_number(double value, char text[16])
     return text;
 }
 
+/* "37%", or "-" where it is not known. */
+static const char *percent(double share, char text[16])
+{
+    if (share < 0)
+        return "-";
+    snprintf(text, 16, "%.0f%%", share);
+    return text;
+}
+
 static void print_row(const struct row *row)
 {
-    char traps[16], faults[16], dma[16], interrupts[16];
+    char traps[16], faults[16], dma[16], interrupts[16], engine[16];
 
-    printf("%s  %-12s  %-8s  %-6s  %7s  %8s  %7s  %6s\n", row->uuid, row->type, row->parent,
+    printf("%s  %-12s  %-8s  %-6s  %7s  %8s  %7s  %6s  %6s\n", row->uuid, row->type, row->parent,
            row->connected ? "yes" : "no", short_number(row->traps, traps),
            short_number(row->faults, faults), short_number(row->dma, dma),
-           short_number(row->interrupts, interrupts));
+           short_number(row->interrupts, interrupts), percent(row->engine, engine));
 }
 
 /* `most`: lines that there is room for; 0: any number. */
@@ -168,8 +236,8 @@ static void print_table(const struct row *rows, size_t count, size_t most)
         clients += rows[i].connected;
     printf("%zu device%s, %zu client%s\n", count, count == 1 ? "" : "s", clients,
            clients == 1 ? "" : "s");
-    printf("%-36s  %-12s  %-8s  %-6s  %7s  %8s  %7s  %6s\n", "UUID", "TYPE", "PARENT", "CLIENT",
-           "TRAPS/S", "FAULTS/S", "DMA B/S", "IRQS/S");
+    printf("%-36s  %-12s  %-8s  %-6s  %7s  %8s  %7s  %6s  %6s\n", "UUID", "TYPE", "PARENT",
+           "CLIENT", "TRAPS/S", "FAULTS/S", "DMA B/S", "IRQS/S", "ENGINE");
     if (most && count + 2 > most)
         shown = most > 3 ? most - 3 : 0;
     for (size_t i = 0; i < shown; i++)
@@ -186,12 +254,13 @@ static void print_json(const struct row *rows, size_t count)
     for (size_t i = 0; i < count; i++) {
         const struct row *row = &rows[i];
 
-        json_array_append_new(devices,
-                              json_pack("{s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:f}", "uuid",
-                                        row->uuid, "type", row->type, "parent", row->parent,
-                                        "connected", row->connected, "traps_per_second", row->traps,
-                                        "faults_per_second", row->faults, "dma_bytes_per_second",
-                                        row->dma, "interrupts_per_second", row->interrupts));
+        json_array_append_new(
+            devices,
+            json_pack("{s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:o}", "uuid", row->uuid, "type",
+                      row->type, "parent", row->parent, "connected", row->connected,
+                      "traps_per_second", row->traps, "faults_per_second", row->faults,
+                      "dma_bytes_per_second", row->dma, "interrupts_per_second", row->interrupts,
+                      "engine_percent", row->engine < 0 ? json_null() : json_real(row->engine)));
     }
     json_dumpf(devices, stdout, JSON_COMPACT);
     putchar('\n');

@@ -15,9 +15,9 @@ import time
 import pytest
 import vfiouser as vu
 from cdi import check_cdi
-from daemon import TIMEOUT, UMDEV, umdev, uuid_of
+from daemon import TIMEOUT, UMDEV, environment, umdev, uuid_of
 from prometheus import parse
-from server import Server
+from server import BUILD_DIR, Server
 
 
 @pytest.fixture
@@ -165,6 +165,19 @@ def test_top_json(daemon):
     devices = json.loads(line)
     assert {d["uuid"] for d in devices} == {uuid_of(0), uuid_of(1), uuid_of(2)}
     assert devices[0]["traps_per_second"] == 0 and devices[0]["connected"] is False
+    assert devices[0]["engine_percent"] is None
+
+
+def test_top_engine(start):
+    """Of a driver that counts its engines' time."""
+    env = environment(UMDEV_DRIVER_PATH=f"{BUILD_DIR}/drivers/vgpu:{BUILD_DIR}/tests/drivers")
+    daemon = start("vgpu,vram=8M", "plaindev", env=env)
+    daemon.create("vgpu-8", "--uuid", uuid_of(1))
+    daemon.create("plaindev-1", "--uuid", uuid_of(2))
+    engines = {d["uuid"]: d["engine_percent"] for d in json.loads(daemon.output("top", "--json", "-n", "1", "-i", "1"))}
+    assert engines == {uuid_of(1): 0, uuid_of(2): None}
+    text = daemon.output("top", "-n", "1", "-i", "1")
+    assert {line.split()[0]: line.split()[-1] for line in text.splitlines()[2:]} == {uuid_of(1): "0%", uuid_of(2): "-"}
 
 
 def test_top_is_told_to_end(daemon):
