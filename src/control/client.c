@@ -68,13 +68,13 @@ static int answer_parse(const char *line, size_t len, json_t **result, int *refu
                         struct umdev_error *error)
 {
     json_t *json = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *found = json_object_get(json, "result");
     const char *name = NULL;
     const char *message = NULL;
     int ret = -EPROTO;
 
-    *result = json_object_get(json, "result");
-    if (json_is_object(*result)) {
-        json_incref(*result);
+    if (json_is_object(found)) {
+        *result = json_incref(found);
         ret = 0;
     } else if (!json_unpack(json, "{s:{s:s, s:s}}", "error", "errno", &name, "message", &message)) {
         *refusal = stats_errno_number(name);
