@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """isolate=yes: a parent in a process of its own, whose end is nobody else's."""
 
+import errno
 import os
 import signal
 import time
 from pathlib import Path
 
+import faultclient as fc
+import faultdev as fd
+import pytest
 import vfiouser as vu
 from daemon import wait_for
 
@@ -138,3 +142,20 @@ def test_a_signal_for_the_whole_terminal(start, folder):
         client.get_info()
         daemon.terminate(signal.SIGINT)
     assert os.listdir(folder) == ["stderr"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_trusted_clients(start, trusted):
+    """What devices share goes to clients that are declared trusted, wherever the parent is; to others never."""
+    daemon = start("faultdev,name=in", "faultdev,name=out,isolate=yes", words=["--trust-clients"] if trusted else [])
+    for parent in ("in", "out"):
+        uuid, path = daemon.create(daemon.json("types")[0]["name"], "--parent", parent)
+        with vu.Client(path) as client:
+            client.negotiate(text=fc.CAPABILITIES)
+            with fc.Channel(client) as channel:
+                fd.entry(client, 0, fd.SHARED, 3)
+                if trusted:
+                    channel.fault(fd.TABLE, 0)
+                else:
+                    channel.refused(errno.EPERM, fd.TABLE, 0)
+                assert len(channel.objects) == trusted
