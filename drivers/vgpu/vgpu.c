@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The driver: parents and devices, from birth to end. */
 #include "aperture.h"
+#include "attrs.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -428,4 +429,4 @@ UMDEV_DRIVER(vgpu, .description = "a GPU: a display, VRAM, 2D and compute comman
              .available = vgpu_available, .create = vgpu_create, .remove = vgpu_remove,
              .close = vgpu_close, .reset = vgpu_reset, .read = vgpu_read, .write = vgpu_write,
              .dma_unmap = vgpu_dma_unmap, .screenshot = vgpu_screenshot,
-             .map_request = vgpu_aperture_map_request);
+             .map_request = vgpu_aperture_map_request, UMDEV_ATTRS(vgpu_attrs));

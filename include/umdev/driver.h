@@ -24,6 +24,7 @@
 #ifndef UMDEV_DRIVER_H
 #define UMDEV_DRIVER_H
 
+#include <umdev/attr.h>
 #include <umdev/dma.h>
 #include <umdev/track.h>
 #include <umdev/types.h>
@@ -318,6 +319,7 @@ enum umdev_threads {
  *     parent_open ( create ( open ( CALL )* close )* remove )* parent_close
  *
  * where CALL is read, write, map_request, page_written, reset, irqs_changed or dma_unmap.
+ * Attributes' callbacks and screenshot() come at any time between create and remove.
  *
  * "close" comes also when the client dies. After close the client's memory and interrupts are gone.
  * A callback that returns an error: −errno; the client gets it where it asked for something.
@@ -426,6 +428,11 @@ struct umdev_driver {
      * for these and other pages.
      */
     void (*page_written)(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last);
+
+    /* What operators see and set of each device, beside what umdev shows: UMDEV_ATTRS(array). */
+    const struct umdev_attr *attrs;
+    size_t nattrs;
+    size_t attr_size; /* sizeof(struct umdev_attr) as the driver knew it */
 };
 
 /*

@@ -84,6 +84,7 @@ struct umdev_host_type {
     const char *description; /* NULL: none */
     const char *device_api;  /* "vfio-pci" */
     unsigned available;      /* devices that can still be created; UINT_MAX: no limit */
+    uint64_t parent_id;      /* see struct umdev_host_device */
 };
 /*
  * Calls `each` for every type of every parent that is open, in order of their coming, until it
@@ -174,6 +175,32 @@ UMDEV_API int umdev_host_get_stats(struct umdev_host *host, const char *uuid,
                                    struct umdev_host_stats *stats);
 
 /*
+ * The driver's own attributes of a device (struct umdev_attr in driver.h): small files of text in
+ * the management tree.
+ */
+struct umdev_host_attr {
+    const char *name;
+    unsigned mode; /* 0444: can be read, 0200: can be written, 0644: both */
+};
+/*
+ * Calls `each` for every attribute of a device, in the driver's order, until it returns non-zero,
+ * which is returned. The struct is valid inside the call only. ENODEV: no such device.
+ */
+UMDEV_API int umdev_host_for_each_attr(struct umdev_host *host, const char *uuid,
+                                       int (*each)(void *opaque, const struct umdev_host_attr *),
+                                       void *opaque);
+/*
+ * Read: up to `size` bytes of its text (UMDEV_ATTR_SIZE hold all of it); returns how many. Write:
+ * `len` bytes, up to UMDEV_ATTR_SIZE. Both may block as long as the driver takes. ENODEV: no such
+ * device. ENOENT: it has no such attribute. EIO: it can't be read, or not be written. EINVAL: more
+ * bytes than that. ENOMEM, others from the driver.
+ */
+UMDEV_API int umdev_host_attr_read(struct umdev_host *host, const char *uuid, const char *name,
+                                   char *buf, size_t size);
+UMDEV_API int umdev_host_attr_write(struct umdev_host *host, const char *uuid, const char *name,
+                                    const char *buf, size_t len);
+
+/*
  * What a device's screen shows now. `picture`: struct_size set; free it with umdev_picture_free().
  * May block as long as the driver takes. ENODEV: no such device. EOPNOTSUPP: it has no screen.
  * ENODATA: the screen is off. EINVAL: struct_size is missing. ENOMEM, others from the driver; the
@@ -186,6 +213,11 @@ struct umdev_host_device {
     const char *uuid, *type, *parent, *driver;
     const char *socket; /* path, or NULL */
     bool connected;
+    /*
+     * Numbers that no other device and no other parent of the host has or will ever have: they tell
+     * a device from a later one of the same UUID.
+     */
+    uint64_t id, parent_id;
 };
 /* Every device but those being created or removed; otherwise as umdev_host_for_each_type(). */
 UMDEV_API int umdev_host_for_each_device(struct umdev_host *host,

@@ -82,6 +82,9 @@ enum umdev_log_level {
     UMDEV_LOG_DEBUG,
 };
 
+/* Bytes of text that an attribute of a device (driver.h) can have. */
+#define UMDEV_ATTR_SIZE 4096
+
 /* A canonical lower-case UUID with its terminating NUL. */
 #define UMDEV_UUID_STR_SIZE 37
 

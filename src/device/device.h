@@ -271,6 +271,14 @@ int device_reset(struct umdev_device *dev);
  */
 int device_screenshot(struct umdev_device *dev, struct umdev_picture *picture);
 
+/*
+ * The driver's attributes, in its order. Read and write as
+ * umdev_host_attr_read() and _write(). attrs.c.
+ */
+const struct umdev_attr *device_attrs(const struct umdev_device *dev, size_t *count);
+int device_attr_read(struct umdev_device *dev, const char *name, char *buf, size_t size);
+int device_attr_write(struct umdev_device *dev, const char *name, const char *buf, size_t len);
+
 /* For the session's poll, and for the watchdog; see irq.h. */
 struct irqs *device_irqs(struct umdev_device *dev);
 

@@ -121,7 +121,7 @@ struct umdev_device {
     bool shutdown;
 
     /* Threads that answers, or callbacks, come through: they can't wait for any. 0: none. */
-    atomic_ulong session_thread, picture_thread;
+    atomic_ulong session_thread, operator_thread;
 
     atomic_bool has_client;    /* client memory may be there */
     atomic_bool lost_reported; /* this client was told off for taking memory away */
@@ -138,6 +138,13 @@ static inline pthread_mutex_t *device_serialise(struct umdev_device *dev)
 #define SERIALISE_FOR_SCOPE(dev)                                                                   \
     pthread_mutex_t *CLEANUP_NAME(__LINE__) __attribute__((cleanup(cleanup_mutex), unused)) =      \
         device_serialise(dev)
+
+/* Around a callback that an operator waits for, inside SERIALISE_FOR_SCOPE(). */
+static inline void device_set_operator(struct umdev_device *dev, bool inside)
+{
+    if (dev->driver->threads == UMDEV_THREADS_SERIALISED)
+        atomic_store(&dev->operator_thread, inside ? (unsigned long)pthread_self() : 0);
+}
 
 /* A driver's result: 0 or −errno. A positive one is the driver's mistake. */
 static inline int driver_result(int ret)

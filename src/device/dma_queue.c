@@ -190,8 +190,8 @@ bool device_dma_would_deadlock(struct umdev_device *dev)
 {
     unsigned long self = (unsigned long)pthread_self();
 
-    return atomic_load(&dev->session_thread) == self || atomic_load(&dev->picture_thread) == self ||
-           fault_is_asking(dev);
+    return atomic_load(&dev->session_thread) == self ||
+           atomic_load(&dev->operator_thread) == self || fault_is_asking(dev);
 }
 
 int device_dma_wait(struct umdev_device *dev, bool write, umdev_iova_t iova, void *buf, size_t len)

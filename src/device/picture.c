@@ -30,11 +30,9 @@ static int driver_screenshot(struct umdev_device *dev, struct umdev_picture *pic
     SERIALISE_FOR_SCOPE(dev);
     int ret;
 
-    if (dev->driver->threads == UMDEV_THREADS_SERIALISED)
-        atomic_store(&dev->picture_thread, (unsigned long)pthread_self());
+    device_set_operator(dev, true);
     ret = driver_result(dev->driver->screenshot(dev, picture));
-    if (dev->driver->threads == UMDEV_THREADS_SERIALISED)
-        atomic_store(&dev->picture_thread, 0);
+    device_set_operator(dev, false);
 
     return ret == 0 && !picture->pixels ? -EIO : ret;
 }

@@ -120,6 +120,7 @@ static int visit_type(void *opaque, const struct mdev_type_info *info)
         .description = info->description,
         .device_api = info->device_api,
         .available = info->available,
+        .parent_id = info->parent_id,
     };
 
     return visit->each(visit->opaque, &type);

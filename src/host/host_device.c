@@ -302,6 +302,60 @@ int umdev_host_screenshot(struct umdev_host *host, const char *uuid, struct umde
     return ret;
 }
 
+/* ------------------------------------------------------------------ attributes */
+
+int umdev_host_for_each_attr(struct umdev_host *host, const char *uuid,
+                             int (*each)(void *opaque, const struct umdev_host_attr *),
+                             void *opaque)
+{
+    struct mdev_device *entry = NULL;
+    const struct umdev_attr *attrs;
+    size_t count;
+    int ret = mdev_get(host->registry, uuid, &entry);
+
+    if (ret)
+        return ret;
+    attrs = device_attrs(mdev_umdev(entry), &count);
+    for (size_t i = 0; i < count && !ret; i++) {
+        const struct umdev_host_attr attr = {
+            .name = attrs[i].name,
+            .mode = (attrs[i].show ? 0444u : 0) | (attrs[i].store ? 0200u : 0),
+        };
+
+        ret = each(opaque, &attr);
+    }
+    mdev_put(entry);
+    return ret;
+}
+
+int umdev_host_attr_read(struct umdev_host *host, const char *uuid, const char *name, char *buf,
+                         size_t size)
+{
+    struct mdev_device *entry = NULL;
+    int ret = mdev_get(host->registry, uuid, &entry);
+
+    if (ret)
+        return ret;
+    ret = device_attr_read(mdev_umdev(entry), name, buf, size);
+    mdev_put(entry);
+    return ret;
+}
+
+int umdev_host_attr_write(struct umdev_host *host, const char *uuid, const char *name,
+                          const char *buf, size_t len)
+{
+    struct mdev_device *entry = NULL;
+    int ret = mdev_get(host->registry, uuid, &entry);
+
+    if (ret)
+        return ret;
+    ret = device_attr_write(mdev_umdev(entry), name, buf, len);
+    mdev_put(entry);
+    return ret;
+}
+
+/* ------------------------------------------------------------------ which devices */
+
 struct device_visit {
     struct umdev_host *host;
     int (*each)(void *opaque, const struct umdev_host_device *device);
@@ -317,6 +371,8 @@ static int visit_device(void *opaque, const struct mdev_device_info *info)
         .type = info->type,
         .parent = info->parent,
         .driver = info->driver,
+        .id = info->id,
+        .parent_id = info->parent_id,
         .connected = device_is_open(info->dev),
     };
 

@@ -130,6 +130,7 @@ static int begin_create(const struct create *create)
     type_take_slot(entry->parent, entry->type);
     entry->parent->creating++;
     entry->state = ENTRY_CREATING;
+    entry->id = ++create->registry->last_id;
     TAILQ_INSERT_TAIL(&create->registry->entries, entry, link);
     return 0;
 }

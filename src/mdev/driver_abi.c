@@ -14,7 +14,8 @@
 #define MEMBER_END(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 #define NO_PADDING(type, last)                                                                     \
     _Static_assert(sizeof(type) == MEMBER_END(type, last), #type " ends in padding")
-NO_PADDING(struct umdev_driver, page_written);
+NO_PADDING(struct umdev_driver, attr_size);
+NO_PADDING(struct umdev_attr, store); /* NOLINT(bugprone-sizeof-expression): a pointer */
 NO_PADDING(struct umdev_type, pin_mode);
 NO_PADDING(struct umdev_param, max);
 NO_PADDING(struct umdev_domain, flush); /* NOLINT(bugprone-sizeof-expression): a pointer */
@@ -287,6 +288,28 @@ static int adopt_params(struct adopted_driver *adopted, struct umdev_error *erro
     return ret;
 }
 
+static int adopt_attrs(struct adopted_driver *adopted, struct umdev_error *error)
+{
+    struct umdev_driver *driver = &adopted->driver;
+    const struct layout layout = {
+        .what = "struct umdev_attr",
+        .theirs = driver->attr_size,
+        .ours = sizeof(struct umdev_attr),
+        .least = MEMBER_END(struct umdev_attr, store),
+        .say_size = "UMDEV_ATTRS()",
+    };
+    void *array = NULL;
+    int ret;
+
+    if (driver->nattrs > DRIVER_ATTRS_MAX)
+        return error_set(error, EINVAL, "driver %s has %zu attributes: %d are allowed",
+                         text_quote(driver->name).text, driver->nattrs, DRIVER_ATTRS_MAX);
+    ret = copy_array(adopted, &layout, driver->attrs, driver->nattrs, &array, error);
+    driver->attrs = array;
+    driver->attr_size = sizeof(struct umdev_attr);
+    return ret;
+}
+
 /* ------------------------------------------------------------------ the bus domain */
 
 int driver_adopt_domain(const struct umdev_domain *foreign, struct umdev_domain *domain,
@@ -353,6 +376,8 @@ static int adopt_all(struct adopted_driver *adopted, const struct umdev_driver *
         ret = adopt_types(adopted, error);
     if (!ret)
         ret = adopt_params(adopted, error);
+    if (!ret)
+        ret = adopt_attrs(adopted, error);
     if (!ret && adopted->driver.pci)
         ret = adopt_pci(adopted, &adopted->driver.pci, error);
     if (!ret)

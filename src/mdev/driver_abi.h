@@ -16,6 +16,8 @@
 
 /* Names become files' and directories' names, alone or joined. */
 #define DRIVER_NAME_MAX 64
+/* Attributes of a device. */
+#define DRIVER_ATTRS_MAX 1024
 
 struct adopted_driver;
 

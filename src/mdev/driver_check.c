@@ -119,6 +119,54 @@ static int check_params(const struct umdev_driver *driver, struct umdev_error *e
     return 0;
 }
 
+static bool is_own_name(const char *name)
+{
+    static const char *const own[] = {"driver", "iommu_group", "mdev_type", "power",
+                                      "remove", "subsystem",   "uevent",    "umdev"};
+
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        if (strcmp(own[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int check_attr(const struct umdev_driver *driver, size_t index, struct umdev_error *error)
+{
+    const struct umdev_attr *attr = &driver->attrs[index];
+
+    if (!text_is_name(attr->name, "_.-", DRIVER_NAME_MAX) || strchr("_.-", attr->name[0]))
+        return error_set(error, EINVAL,
+                         "driver %s calls its attribute %zu '%s': an attribute's name is 1 to %d "
+                         "letters, digits, '_', '.' and '-', a letter or digit first",
+                         driver->name, index, text_quote(attr->name).text, DRIVER_NAME_MAX);
+    if (is_own_name(attr->name))
+        return error_set(error, EINVAL,
+                         "driver %s calls an attribute '%s': umdev has a file of that name itself",
+                         driver->name, attr->name);
+    for (size_t other = 0; other < index; other++) {
+        if (strcmp(driver->attrs[other].name, attr->name) == 0)
+            return error_set(error, EINVAL,
+                             "driver %s has two attributes '%s': their names must differ",
+                             driver->name, attr->name);
+    }
+    if (!attr->show && !attr->store)
+        return error_set(error, EINVAL,
+                         "driver %s has the attribute %s that can be neither read nor written: it "
+                         "needs show() or store()",
+                         driver->name, attr->name);
+    return 0;
+}
+
+static int check_attrs(const struct umdev_driver *driver, struct umdev_error *error)
+{
+    int ret = 0;
+
+    for (size_t i = 0; i < driver->nattrs && !ret; i++)
+        ret = check_attr(driver, i, error);
+    return ret;
+}
+
 int driver_check(const struct umdev_driver *driver, struct umdev_error *error)
 {
     int ret = check_names(driver, error);
@@ -127,5 +175,7 @@ int driver_check(const struct umdev_driver *driver, struct umdev_error *error)
         ret = check_types(driver, error);
     if (!ret)
         ret = check_params(driver, error);
+    if (!ret)
+        ret = check_attrs(driver, error);
     return ret;
 }

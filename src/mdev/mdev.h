@@ -62,6 +62,7 @@ int mdev_parent_remove(struct mdev_registry *registry, const char *name);
 struct mdev_type_info {
     const char *parent, *driver, *name, *pretty_name, *description, *device_api;
     unsigned available; /* UINT_MAX: no limit */
+    uint64_t parent_id;
 };
 /*
  * The types of parents that are open, in order of their coming. Under the registry's lock: `each`
@@ -90,6 +91,7 @@ void *mdev_attached(struct mdev_device *entry);
 
 struct mdev_device_info {
     const char *uuid, *type, *parent, *driver;
+    uint64_t id, parent_id; /* never the same again, in this registry */
     struct umdev_device *dev;
     void *attached; /* the owner's */
 };

@@ -94,6 +94,7 @@ static int list_parent(struct umdev_parent *parent, const char *name, struct umd
     if (ret)
         return error_set(error, -ret, "out of memory");
     parent->state = PARENT_OPENING;
+    parent->id = ++parent->registry->last_id;
     TAILQ_INSERT_TAIL(&parent->registry->parents, parent, link);
     return 0;
 }

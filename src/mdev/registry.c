@@ -85,6 +85,7 @@ int mdev_for_each_type(struct mdev_registry *registry,
                 .description = type->description,
                 .device_api = "vfio-pci",
                 .available = type_available(parent, i),
+                .parent_id = parent->id,
             };
 
             ret = each(opaque, &info);
@@ -103,6 +104,8 @@ static int visit_entry(const struct mdev_device *entry,
         .type = entry->parent->types[entry->type].public_name,
         .parent = entry->parent->name,
         .driver = entry->parent->driver->name,
+        .id = entry->id,
+        .parent_id = entry->parent->id,
         .dev = entry->dev,
         .attached = entry->attached,
     };

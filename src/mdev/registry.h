@@ -26,6 +26,7 @@ struct mdev_registry {
     pthread_cond_t changed;
     struct parent_list parents;
     struct entry_list entries; /* in any state */
+    uint64_t last_id;          /* of a parent or an entry, from 1 */
 };
 
 struct parent_type {
@@ -40,6 +41,7 @@ struct umdev_parent {
     struct mdev_registry *registry;
     /* Fixed once the parent is listed. */
     char *name;
+    uint64_t id;
     struct adopted_driver *adopted;
     const struct umdev_driver *driver; /* adopted's */
     struct params *params;
@@ -63,6 +65,7 @@ struct mdev_device {
     TAILQ_ENTRY(mdev_device) link;
     /* Fixed once the entry is listed. */
     char uuid[UMDEV_UUID_STR_SIZE];
+    uint64_t id;
     struct umdev_parent *parent;
     unsigned type;
     /* Fixed once it is active. */

@@ -42,6 +42,23 @@ static const struct umdev_pci *const pci_of_today =
                                 .doorbells = UMDEV_DOORBELLS(doorbells))},
               .vendor_cap = "abc", .vendor_cap_size = 3, UMDEV_EXTRA_REGIONS(extra));
 
+static int show_nothing(struct umdev_device *dev, char *buf, size_t size)
+{
+    (void)dev, (void)buf, (void)size;
+    return 0;
+}
+
+static int store_nothing(struct umdev_device *dev, const char *buf, size_t len)
+{
+    (void)dev, (void)buf, (void)len;
+    return 0;
+}
+
+static const struct umdev_attr attrs[] = {
+    {.name = "speed", .show = show_nothing},
+    {.name = "2.weight", .store = store_nothing},
+};
+
 static struct umdev_driver whole(void)
 {
     return (struct umdev_driver){
@@ -58,6 +75,7 @@ static struct umdev_driver whole(void)
         .priv_size = sizeof(struct priv),
         .pci = pci_of_today,
         .parent_open = nothing_to_open,
+        UMDEV_ATTRS(attrs),
     };
 }
 
@@ -102,6 +120,10 @@ static void test_a_driver_of_today(void **state)
     assert_ptr_equal(ours->types[1].data, types);
     assert_int_equal(ours->nparams, 2);
     assert_int_equal(ours->params[0].max, 1 << 30);
+    assert_int_equal(ours->nattrs, 2);
+    assert_ptr_not_equal(ours->attrs, attrs);
+    assert_string_equal(ours->attrs[1].name, "2.weight");
+    assert_ptr_equal(ours->attrs[1].store, store_nothing);
     assert_int_equal(ours->pci->device, 2);
     assert_int_equal(ours->pci->bar[0]->size, 4096);
     assert_int_equal(ours->pci->bar[0]->regs->nhooks, 2);
@@ -439,6 +461,46 @@ static void test_declared_parameters(void **state)
         assert_description_refused(WITH(d.params = rows[i].params), rows[i].words);
 }
 
+static void test_attributes(void **state)
+{
+    static const struct {
+        struct umdev_attr attrs[2];
+        const char *words;
+    } rows[] = {
+        {{{.name = NULL}, {.name = "b"}}, "attribute 0 ''"},
+        {{{.name = "a", .show = show_nothing}, {.name = "b/c"}}, "attribute 1 'b/c'"},
+        {{{.name = ".a", .show = show_nothing}, {.name = "b"}}, "attribute 0 '.a'"},
+        {{{.name = "a", .show = show_nothing}, {.name = "a"}}, "two attributes 'a'"},
+        {{{.name = "a", .show = show_nothing}, {.name = "b"}}, "neither read nor written"},
+        {{{.name = "remove", .show = show_nothing}, {.name = "b"}}, "an attribute 'remove'"},
+        {{{.name = "umdev", .show = show_nothing}, {.name = "b"}}, "an attribute 'umdev'"},
+        {{{.name = "mdev_type", .show = show_nothing}, {.name = "b"}}, "an attribute 'mdev_type'"},
+    };
+    struct {
+        struct umdev_attr known;
+        uint64_t later;
+    } newer[2] = {{.known = attrs[0]}, {.known = attrs[1]}};
+    struct umdev_driver driver = whole();
+    struct adopted_driver *adopted = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        assert_description_refused(WITH(d.attrs = rows[i].attrs), rows[i].words);
+    assert_description_refused(WITH(d.nattrs = 1025), "1025 attributes");
+    driver.attr_size = offsetof(struct umdev_attr, store);
+    assert_refused(&driver, ENOEXEC, "UMDEV_ATTRS()");
+    /* A newer driver's, as long as what only it knows is not used. */
+    driver.attrs = &newer[0].known;
+    driver.attr_size = sizeof(newer[0]);
+    assert_int_equal(driver_adopt(&driver, &adopted, NULL), 0);
+    assert_string_equal(driver_adopted(adopted)->attrs[1].name, "2.weight");
+    assert_int_equal(driver_adopted(adopted)->attr_size, sizeof(struct umdev_attr));
+    driver_release(adopted);
+    newer[1].later = 1;
+    adopted = NULL;
+    assert_refused(&driver, ENOEXEC, "newer");
+}
+
 static int adopt_whole(void *opaque)
 {
     struct umdev_driver driver = whole();
@@ -473,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_sizes_that_cannot_be),
         cmocka_unit_test(test_names_and_limits),
         cmocka_unit_test(test_declared_parameters),
+        cmocka_unit_test(test_attributes),
         cmocka_unit_test(test_out_of_memory),
     };
 
