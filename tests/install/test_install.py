@@ -79,7 +79,8 @@ def test_everything_lands(build, prefix):
     assert names >= headers | {"include/umdev/vgpu_regs.h", "bin/umdev", "libexec/umdev/umdev-bench"}
     for page in (TOP / "docs/man").glob("*.scd"):
         assert f"share/man/man{page.stem[-1]}/{page.stem}" in names
-    drivers = {path.name for path in found if path.parent.name == "umdev" and path.suffix == ".so"}
+    modules = {path for path in found if path.parent.name == "umdev" and path.suffix == ".so"}
+    drivers = {path.name for path in modules if "libexec" not in path.parts}
     assert drivers == {f"umdev-{path.name}.so" for path in (TOP / "drivers").iterdir() if path.is_dir()}
 
 

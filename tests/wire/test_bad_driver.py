@@ -37,9 +37,9 @@ def start():
 class Hang:
     """The client's device hangs in a callback."""
 
-    def __init__(self, client):
-        self.end = time.monotonic() + HANG_S
-        client.post_write(BAR0, REG_HANG, struct.pack("=I", int(HANG_S * 1000)))
+    def __init__(self, client, seconds=HANG_S):
+        self.end = time.monotonic() + seconds
+        client.post_write(BAR0, REG_HANG, struct.pack("=I", int(seconds * 1000)))
         client.wait_taken()
 
     def goes_on(self):
@@ -106,9 +106,10 @@ def test_next_client_is_told_at_once(start):
 
 
 def test_device_stays_busy_when_the_client_has_gone(start):
+    """The next one waits two seconds for the end of it, no longer."""
     server = start()
     with server.negotiated() as client:
-        hang = Hang(client)
+        hang = Hang(client, 5.0)
     assert open_error(server) == errno.EBUSY
     assert hang.goes_on()
     with server.negotiated() as client:
@@ -124,13 +125,15 @@ def test_show_answers_meanwhile(start, tmp_path):
         assert hang.goes_on()
 
 
-def test_screenshot_waits_and_show_behind_it(start, tmp_path):
+def test_screenshot_waits_and_show_does_not(start, tmp_path):
     server = start("--control", str(tmp_path / "control"))
     with server.negotiated() as client, Control(str(tmp_path / "control")) as control:
         hang = Hang(client)
         control.send(b'{"command": "screenshot"}\n')
         with Control(str(tmp_path / "control")) as other:
             other.ask("show")
+            assert hang.goes_on()
+        control.answer()
         assert not hang.goes_on()
 
 
