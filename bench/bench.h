@@ -138,10 +138,17 @@ struct row {
     ROW(vgpu_fill_row) \
     ROW(vgpu_copy_row) \
     ROW(vgpu_ggtt_row) \
+    ROW(vgpu_ppgtt_0_row) \
+    ROW(vgpu_ppgtt_10_row) \
+    ROW(vgpu_ppgtt_1000_row) \
     BENCH_ROW_TREE(ROW) \
     ROW(memory_server_row) \
     ROW(memory_device_row) \
-    ROW(life_create_row)
+    ROW(life_create_row) \
+    ROW(daemon_start_row) \
+    ROW(daemon_create_row) \
+    ROW(daemon_memory_row) \
+    ROW(daemon_threads_row)
 /* clang-format on */
 #define BENCH_ROW_DECLARE(name) extern const struct row name;
 BENCH_ROWS(BENCH_ROW_DECLARE)

@@ -3,10 +3,12 @@
 
 #include "base/parse.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Longer messages are cut. */
 #define MESSAGE_MAX 1024
@@ -61,5 +63,18 @@ int cli_parse_int(const char *command, const char *option, const char *text, int
         return cli_usage_error(command, "%s: '%s' is no number between %d and %d", option, text,
                                least, most);
     *value = (int)number;
+    return CLI_OK;
+}
+
+int cli_parse_mode(const char *command, const char *text, unsigned *mode)
+{
+    char *end;
+    unsigned long value;
+
+    errno = 0;
+    value = strtoul(text, &end, 8);
+    if (errno || *end || end == text || value == 0 || value > 0777 || *text == '-')
+        return cli_usage_error(command, "--mode takes octal permissions like 660, not '%s'", text);
+    *mode = (unsigned)value;
     return CLI_OK;
 }

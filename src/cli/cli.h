@@ -15,9 +15,16 @@ enum {
     CLI_USAGE = 2,  /* the command line makes no sense */
 };
 
+int cmd_cdi(int argc, char **argv);
+int cmd_create(int argc, char **argv);
+int cmd_list(int argc, char **argv);
 int cmd_probe(int argc, char **argv);
+int cmd_remove(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_show(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
+int cmd_top(int argc, char **argv);
+int cmd_types(int argc, char **argv);
 
 /* "umdev: probe: text" on stderr; returns CLI_FAILED. */
 int cli_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -35,5 +42,7 @@ int cli_option_error(const char *command, int result, char **argv);
  */
 int cli_parse_int(const char *command, const char *option, const char *text, int least, int most,
                   int *value);
+/* The octal permissions of --mode. 0, or CLI_USAGE after saying what would be right. */
+int cli_parse_mode(const char *command, const char *text, unsigned *mode);
 
 #endif

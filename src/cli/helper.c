@@ -47,6 +47,12 @@ static int helper_exec(const char *command, const char *in_build, const char *pr
                      strerrordesc_np(errno));
 }
 
+int cmd_daemon(int argc, char **argv)
+{
+    (void)argc;
+    return helper_exec("daemon", "../daemon", "umdev-daemon", argv);
+}
+
 int cmd_demo(int argc, char **argv)
 {
     (void)argc;

@@ -6,6 +6,7 @@
 #define CLI_HELPER_H
 
 int cmd_bench(int argc, char **argv);
+int cmd_daemon(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_screenshot(int argc, char **argv);
 

@@ -20,8 +20,16 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", "serve one device at a socket", cmd_run},
-    {"show", "show a running umdev's devices", cmd_show},
+    {"daemon", "serve the devices of drivers", cmd_daemon},
+    {"types", "list what devices can be created", cmd_types},
+    {"list", "list a running umdev's devices", cmd_list},
+    {"create", "create a device", cmd_create},
+    {"remove", "remove devices", cmd_remove},
+    {"show", "show devices and what they have done", cmd_show},
+    {"stats", "show devices' counters, for people or Prometheus", cmd_stats},
+    {"top", "watch devices at work", cmd_top},
     {"screenshot", "write what a device's screen shows", cmd_screenshot},
+    {"cdi", "describe devices to container engines", cmd_cdi},
     {"probe", "show what a vfio-user server offers", cmd_probe},
     {"demo", "virtual machines share one GPU", cmd_demo},
     {"bench", "measure what things cost", cmd_bench},

@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "base/range.h"
 #include "cli/cli.h"
-#include "cli/control.h"
+#include "control/control.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -59,20 +59,6 @@ static void run_help(void)
          "  -h, --help           show this\n"
          "\n"
          "Ends with the command's exit code, or 0 after SIGINT or SIGTERM.");
-}
-
-static int run_parse_mode(const char *text, unsigned *mode)
-{
-    char *end;
-    unsigned long value;
-
-    errno = 0;
-    value = strtoul(text, &end, 8);
-    if (errno || *end || end == text || value == 0 || value > 0777 || *text == '-')
-        return cli_usage_error(COMMAND_NAME, "--mode takes octal permissions like 660, not '%s'",
-                               text);
-    *mode = (unsigned)value;
-    return CLI_OK;
 }
 
 /* DRIVER [TYPE] [KEY=VALUE...], in any order behind the driver. */
@@ -130,7 +116,7 @@ static int run_parse(struct run *run, int argc, char **argv, bool *help)
             run->control = optarg;
             break;
         case 'm':
-            ret = run_parse_mode(optarg, &run->mode);
+            ret = cli_parse_mode(COMMAND_NAME, optarg, &run->mode);
             if (ret)
                 return ret;
             break;
@@ -259,6 +245,7 @@ static int run_serve(struct run *run, struct umdev_host *host, const sigset_t *s
     CLEANUP_FREE char *first = NULL;
     char uuid[UMDEV_UUID_STR_SIZE];
     struct umdev_error error;
+    struct source source = source_of_host(host, false);
     pid_t command = 0;
 
     if (umdev_host_add_parent(host, run->driver, NULL, run->params, run->nparams, &error))
@@ -273,7 +260,7 @@ static int run_serve(struct run *run, struct umdev_host *host, const sigset_t *s
         return cli_error(COMMAND_NAME, "%s", error.message);
     if (!run->control && run->command && run_choose_control(run))
         return CLI_FAILED;
-    if (run->control && control_start(host, run->control, run->mode, 0, control, &error))
+    if (run->control && control_start(&source, run->control, run->mode, 0, control, &error))
         return cli_error(COMMAND_NAME, "%s", error.message);
     if (run->command) {
         command = run_start_command(run, uuid);

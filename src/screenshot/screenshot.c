@@ -4,64 +4,21 @@
  */
 #include "base/cleanup.h"
 #include "base/range.h"
+#include "cli/asking.h"
 #include "cli/cli.h"
-#include "cli/control.h"
 #include "picture/picture.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #define COMMAND_NAME "screenshot"
 
-static const char help[] =
-    "Usage: umdev screenshot [--control PATH] [UUID] FILE.png\n"
-    "Write what the screen of a device shows.\n"
-    "\n"
-    "UUID names the device; without it, the only one is meant.\n"
-    "\n"
-    "  -c, --control PATH  the control socket of the umdev that has the device;\n"
-    "                      $UMDEV_CONTROL by default\n"
-    "  -h, --help          show this\n";
-
-struct options {
-    const char *control, *uuid, *file;
-    bool help;
-};
-
-static int parse_options(int argc, char **argv, struct options *options)
-{
-    static const struct option table[] = {
-        {"control", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
-    int option;
-
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":c:h", table, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            options->control = optarg;
-            break;
-        case 'h':
-            options->help = true;
-            return CLI_OK;
-        default:
-            return cli_option_error(COMMAND_NAME, option, argv);
-        }
-    }
-    if (optind == argc)
-        return cli_usage_error(COMMAND_NAME, "where to? give the name of a PNG file");
-    if (argc - optind > 2)
-        return cli_usage_error(COMMAND_NAME, "a UUID and a file, please; '%s' is one too many",
-                               argv[optind + 2]);
-    options->file = argv[argc - 1];
-    if (argc - optind == 2)
-        options->uuid = argv[optind];
-    options->control = control_path(COMMAND_NAME, options->control);
-    return options->control ? CLI_OK : CLI_USAGE;
-}
+static const char help[] = "Usage: umdev screenshot [UUID] FILE.png\n"
+                           "Write what the screen of a device shows.\n"
+                           "\n"
+                           "UUID names the device; without it, the only one is meant.\n"
+                           "With --json, what was written is told as JSON.\n"
+                           "\n" ASKING_HELP;
 
 static int read_all(int fd, void *data, size_t size)
 {
@@ -99,19 +56,28 @@ static int take_picture(json_t *result, int fd, struct picture *picture)
     return CLI_OK;
 }
 
-static int screenshot(const struct options *options)
+/* With --json: the answer and where it is. */
+static void tell(const struct asking *asking, json_t *result, const char *file)
+{
+    if (asking->json && !json_object_set_new(result, "file", json_string(file)))
+        asking_print(result);
+}
+
+static int screenshot(struct asking *asking, const char *uuid, const char *file)
 {
     struct picture picture = {0};
     struct umdev_error error;
     json_t *result = NULL;
     CLEANUP_FD int fd = -1;
-    int code;
+    int code = asking_ask(asking, control_request_new(COMMAND_NAME, uuid), &result, &fd);
 
-    if (control_ask(options->control, COMMAND_NAME, options->uuid, &result, &fd, &error))
-        return cli_error(COMMAND_NAME, "%s", error.message);
+    if (code)
+        return code;
     code = take_picture(result, fd, &picture);
-    if (code == CLI_OK && picture_write(options->file, &picture, &error))
+    if (code == CLI_OK && picture_write(file, &picture, &error))
         code = cli_error(COMMAND_NAME, "%s", error.message);
+    if (code == CLI_OK)
+        tell(asking, result, file);
     picture_free(&picture);
     json_decref(result);
     return code;
@@ -119,14 +85,19 @@ static int screenshot(const struct options *options)
 
 int main(int argc, char **argv)
 {
-    struct options options = {0};
-    int ret = parse_options(argc, argv, &options);
+    struct asking asking = {.command = COMMAND_NAME};
+    int ret = asking_parse(&asking, argc, argv);
 
     if (ret)
         return ret;
-    if (options.help) {
+    if (asking.help) {
         fputs(help, stdout);
         return CLI_OK;
     }
-    return screenshot(&options);
+    if (optind == argc)
+        return cli_usage_error(COMMAND_NAME, "where to? give the name of a PNG file");
+    if (argc - optind > 2)
+        return cli_usage_error(COMMAND_NAME, "a UUID and a file, please; '%s' is one too many",
+                               argv[optind + 2]);
+    return screenshot(&asking, argc - optind == 2 ? argv[optind] : NULL, argv[argc - 1]);
 }

@@ -38,6 +38,15 @@ static int look_at(const char *path, unsigned *dev_major, unsigned *dev_minor)
     return 0;
 }
 
+/* Whether its server has died, whatever the kernel remembers of it. */
+static bool is_dead(const char *path)
+{
+    struct statx now;
+
+    return statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &now) &&
+           errno == ENOTCONN;
+}
+
 /* ------------------------------------------------------------------ the helper of users */
 
 /*
@@ -145,7 +154,7 @@ static int resolve(const char *mountpoint, const struct log *log, char **path)
 {
     struct stat now;
 
-    if (stat(mountpoint, &now) && errno == ENOTCONN) {
+    if (is_dead(mountpoint)) {
         log_print(log, UMDEV_LOG_WARNING, NULL,
                   "'%s' is a mount whose server has died: it is taken away", mountpoint);
         detach(mountpoint);
@@ -195,10 +204,9 @@ static bool is_ours(const struct mount *mount, int fd)
 {
     struct pollfd connection = {.fd = fd};
     unsigned dev_major = 0, dev_minor = 0;
-    struct stat now;
 
     if (poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR))
-        return stat(mount->path, &now) && errno == ENOTCONN;
+        return is_dead(mount->path);
     return look_at(mount->path, &dev_major, &dev_minor) == 0 && dev_major == mount->dev_major &&
            dev_minor == mount->dev_minor;
 }

@@ -51,8 +51,10 @@ class Control:
         return json.loads(line)
 
     def ask(self, command, device=None):
-        request = {"command": command} if device is None else {"command": command, "device": device}
-        self.send(json.dumps(request).encode() + b"\n")
+        return self.request({"command": command} if device is None else {"command": command, "device": device})
+
+    def request(self, members):
+        self.send(json.dumps(members).encode() + b"\n")
         return self.answer()
 
     def error(self, data):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The control socket's server: what fails inside of it, its deadlines, and its end. */
-#include "cli/control.h"
+#include "control/control.h"
 
 #include "base/range.h"
 #include "base/socket.h"
@@ -53,6 +53,7 @@ static const struct umdev_driver driver = {
 
 struct scene {
     struct umdev_host *host;
+    struct source source;
     struct control *control;
     char folder[32], path[64];
 };
@@ -64,6 +65,7 @@ static void scene_init(struct scene *scene, unsigned devices)
     snprintf(scene->path, sizeof(scene->path), "%s/control", scene->folder);
     assert_int_equal(umdev_host_new(NULL, &scene->host), 0);
     assert_int_equal(umdev_host_add_parent_static(scene->host, &driver, "p", NULL, 0, NULL), 0);
+    scene->source = source_of_host(scene->host, false);
     while (devices--)
         assert_int_equal(umdev_host_create(scene->host, NULL, "grey-1", NULL, NULL, NULL), 0);
 }
@@ -99,7 +101,7 @@ static int start(void *opaque)
 {
     struct scene *scene = opaque;
     struct umdev_error error = {.message = ""};
-    int ret = control_start(scene->host, scene->path, 0, 0, &scene->control, &error);
+    int ret = control_start(&scene->source, scene->path, 0, 0, &scene->control, &error);
 
     if (ret) {
         assert_int_not_equal(error.message[0], 0);
@@ -127,7 +129,7 @@ static void test_start_fails(void **state)
 }
 
 struct question {
-    struct umdev_host *host;
+    const struct source *source;
     const char *line;
 };
 
@@ -136,7 +138,8 @@ static int execute(void *opaque)
     const struct question *question = opaque;
     char *answer = NULL;
     int fd = -1;
-    int ret = control_execute(question->host, question->line, strlen(question->line), &answer, &fd);
+    int ret =
+        control_execute(question->source, question->line, strlen(question->line), &answer, &fd);
 
     if (ret)
         return ret;
@@ -158,7 +161,7 @@ static void test_requests_fail(void **state)
     (void)state;
     scene_init(&scene, 1);
     for (unsigned i = 0; i < ARRAY_SIZE(lines); i++) {
-        struct question question = {scene.host, lines[i]};
+        struct question question = {&scene.source, lines[i]};
 
         assert_true(failnth_run(execute, NULL, &question) >= 1);
     }
@@ -167,12 +170,12 @@ static void test_requests_fail(void **state)
 
 /* ------------------------------------------------------------------ which device */
 
-static void expect_answer(struct umdev_host *host, const char *line, const char *words)
+static void expect_answer(const struct source *source, const char *line, const char *words)
 {
     char *answer = NULL;
     int fd = -1;
 
-    assert_int_equal(control_execute(host, line, strlen(line), &answer, &fd), 0);
+    assert_int_equal(control_execute(source, line, strlen(line), &answer, &fd), 0);
     if (!strstr(answer, words))
         fail_msg("no '%s' in %s", words, answer);
     if (fd >= 0)
@@ -186,11 +189,11 @@ static void test_none_and_several_devices(void **state)
 
     (void)state;
     scene_init(&scene, 0);
-    expect_answer(scene.host, "{\"command\": \"show\"}", "{\"devices\":[]}");
-    expect_answer(scene.host, "{\"command\": \"screenshot\"}", "there is no device");
+    expect_answer(&scene.source, "{\"command\": \"show\"}", "{\"devices\":[]}");
+    expect_answer(&scene.source, "{\"command\": \"screenshot\"}", "there is no device");
     scene_end(&scene);
     scene_init(&scene, 3);
-    expect_answer(scene.host, "{\"command\": \"screenshot\"}", "which one of the 3 devices?");
+    expect_answer(&scene.source, "{\"command\": \"screenshot\"}", "which one of the 3 devices?");
     scene_end(&scene);
 }
 
@@ -207,7 +210,7 @@ static void test_deadlines(void **state)
 
     (void)state;
     scene_init(&scene, 1);
-    assert_int_equal(control_start(scene.host, scene.path, 0, 50, &scene.control, &error), 0);
+    assert_int_equal(control_start(&scene.source, scene.path, 0, 50, &scene.control, &error), 0);
     silent = scene_connect(&scene);
     half = scene_connect(&scene);
     deaf = scene_connect(&scene);
@@ -220,7 +223,8 @@ static void test_deadlines(void **state)
     close(deaf);
     expect_hang_up(silent);
     expect_hang_up(half);
-    assert_int_equal(control_ask(scene.path, "show", NULL, &result, NULL, &error), 0);
+    assert_int_equal(
+        control_ask(scene.path, control_request_new("show", NULL), &result, NULL, &error), 0);
     json_decref(result);
     scene_end(&scene);
 }
@@ -233,7 +237,7 @@ static void test_stop_with_clients(void **state)
 
     (void)state;
     scene_init(&scene, 1);
-    assert_int_equal(control_start(scene.host, scene.path, 0660, 0, &scene.control, &error), 0);
+    assert_int_equal(control_start(&scene.source, scene.path, 0660, 0, &scene.control, &error), 0);
     for (unsigned i = 0; i < ARRAY_SIZE(clients); i++) {
         clients[i] = scene_connect(&scene);
         assert_int_equal(write(clients[i], "{", 1), 1);

@@ -4,7 +4,8 @@
 #include "base/log.h"
 #include "base/range.h"
 #include "base/socket.h"
-#include "cli/control.h"
+#include "base/thread.h"
+#include "control/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,10 +22,18 @@
 #define ACCEPT_REST_MS 100
 
 struct connection {
+    struct control *control;
     int fd; /* −1: free */
     int64_t deadline;
     char line[CONTROL_LINE_MAX];
     size_t have; /* bytes in `line` */
+    /* The request in front of `line`, without its newline, and what its thread makes of it. */
+    bool executing;
+    pthread_t thread;
+    size_t request_size;
+    char *executed;
+    int executed_fd, executed_ret;
+    bool done; /* guarded by the control's lock */
     /* The answer that is going out; NULL: none. */
     char *answer;
     size_t answer_size, answer_sent;
@@ -33,9 +42,11 @@ struct connection {
 };
 
 struct control {
-    struct umdev_host *host;
-    char *path;
+    struct source source;
+    char *path; /* NULL: the socket is somebody else's */
     int listener, stop;
+    int wake; /* a request is done */
+    pthread_mutex_t lock;
     int timeout_ms;
     int64_t accept_after;
     pthread_t thread;
@@ -129,36 +140,100 @@ static int answer_begin(struct connection *connection, char *answer, int fd)
     return 0;
 }
 
-/* Answer the line in front, if one is there. 1: done; 0: there is none; −errno. */
-static int answer_line(struct control *control, struct connection *connection)
+static int answer_too_long(struct connection *connection)
 {
-    char *end = memchr(connection->line, '\n', connection->have);
-    size_t used;
     char *answer = NULL;
-    int fd = -1, ret;
+
+    if (asprintf(&answer,
+                 "{\"error\":{\"errno\":\"EMSGSIZE\",\"message\":"
+                 "\"a request has at most %d bytes with its newline\"}}\n",
+                 CONTROL_LINE_MAX) < 0)
+        return -ENOMEM;
+    connection->last = true;
+    connection->have = 0;
+    answer_begin(connection, answer, -1);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ requests */
+
+static void request_execute(struct connection *connection)
+{
+    connection->executed = NULL;
+    connection->executed_fd = -1;
+    connection->executed_ret =
+        control_execute(&connection->control->source, connection->line, connection->request_size,
+                        &connection->executed, &connection->executed_fd);
+}
+
+static void *request_main(void *opaque)
+{
+    struct connection *connection = opaque;
+    struct control *control = connection->control;
+    const uint64_t one = 1;
+
+    request_execute(connection);
+    pthread_mutex_lock(&control->lock);
+    connection->done = true;
+    pthread_mutex_unlock(&control->lock);
+    /* A full counter means that a wake-up is due anyway. */
+    (void)!write(control->wake, &one, sizeof(one));
+    return NULL;
+}
+
+/* It has been executed: the next line moves to the front, and the answer can go out. */
+static int request_end(struct connection *connection)
+{
+    size_t used = connection->request_size + 1;
+
+    connection->executing = false;
+    connection->have -= used;
+    memmove(connection->line, connection->line + used, connection->have);
+    if (connection->executed_ret)
+        return connection->executed_ret;
+    answer_begin(connection, connection->executed, connection->executed_fd);
+    return 0;
+}
+
+/* What a request's thread has made is dropped, where nobody is to get it. */
+static void request_wait(struct connection *connection)
+{
+    if (!connection->executing)
+        return;
+    pthread_join(connection->thread, NULL);
+    connection->executing = false;
+    free(connection->executed);
+    if (connection->executed_fd >= 0)
+        close(connection->executed_fd);
+}
+
+static bool request_is_done(struct connection *connection)
+{
+    LOCK_FOR_SCOPE(&connection->control->lock);
+    return connection->executing && connection->done;
+}
+
+/* Execute the line in front, if one is there. 1: it is under way or answered; 0: none is there. */
+static int request_begin(struct connection *connection)
+{
+    const char *end = memchr(connection->line, '\n', connection->have);
+    int ret;
 
     if (!end) {
         if (connection->have < sizeof(connection->line))
             return 0;
-        if (asprintf(&answer,
-                     "{\"error\":{\"errno\":\"EMSGSIZE\",\"message\":"
-                     "\"a request has at most %d bytes with its newline\"}}\n",
-                     CONTROL_LINE_MAX) < 0)
-            return -ENOMEM;
-        connection->last = true;
-        connection->have = 0;
-        answer_begin(connection, answer, -1);
-        return 1;
+        ret = answer_too_long(connection);
+        return ret ? ret : 1;
     }
-    ret = control_execute(control->host, connection->line, (size_t)(end - connection->line),
-                          &answer, &fd);
-    if (ret)
-        return ret;
-    used = (size_t)(end - connection->line) + 1;
-    connection->have -= used;
-    memmove(connection->line, connection->line + used, connection->have);
-    answer_begin(connection, answer, fd);
-    return 1;
+    connection->request_size = (size_t)(end - connection->line);
+    connection->done = false;
+    connection->executing = true;
+    if (thread_start(&connection->thread, request_main, connection) == 0)
+        return 1;
+    /* Without a thread everybody waits for it, which is better than nothing. */
+    request_execute(connection);
+    ret = request_end(connection);
+    return ret ? ret : 1;
 }
 
 /* Answers, one after the other, for as long as lines are there and the client takes them. */
@@ -166,13 +241,27 @@ static int connection_answer(struct control *control, struct connection *connect
 {
     int ret = answer_push(control, connection);
 
-    while (ret == 0 && !connection->answer) {
-        ret = answer_line(control, connection);
+    while (ret == 0 && !connection->answer && !connection->executing) {
+        ret = request_begin(connection);
         if (ret <= 0)
             return ret;
         ret = answer_push(control, connection);
     }
     return ret;
+}
+
+/* The request's thread is done. */
+static void connection_go_on(struct control *control, struct connection *connection)
+{
+    int ret;
+
+    pthread_join(connection->thread, NULL);
+    ret = request_end(connection);
+    connection->deadline = now_ms() + control->timeout_ms;
+    if (!ret)
+        ret = connection_answer(control, connection);
+    if (ret)
+        connection_close(connection);
 }
 
 /* Fds that come along are not received: the kernel closes them. */
@@ -223,7 +312,7 @@ static void control_accept(struct control *control)
         control->accept_after = now_ms() + ACCEPT_REST_MS;
 }
 
-enum { POLL_STOP, POLL_LISTENER, POLL_FIRST };
+enum { POLL_STOP, POLL_WAKE, POLL_LISTENER, POLL_FIRST };
 
 /* What to wait for; a negative fd is ignored by poll(). Returns until when. */
 static int64_t control_prepare(struct control *control, struct pollfd *polled)
@@ -232,6 +321,7 @@ static int64_t control_prepare(struct control *control, struct pollfd *polled)
     bool rest = control->accept_after > now_ms();
 
     polled[POLL_STOP] = (struct pollfd){.fd = control->stop, .events = POLLIN};
+    polled[POLL_WAKE] = (struct pollfd){.fd = control->wake, .events = POLLIN};
     polled[POLL_LISTENER] = (struct pollfd){.fd = -1, .events = POLLIN};
     if (rest)
         until = control->accept_after;
@@ -241,10 +331,10 @@ static int64_t control_prepare(struct control *control, struct pollfd *polled)
         struct connection *connection = &control->connections[i];
 
         polled[POLL_FIRST + i] = (struct pollfd){
-            .fd = connection->fd,
+            .fd = connection->executing ? -1 : connection->fd,
             .events = connection->answer ? POLLOUT : POLLIN,
         };
-        if (connection->fd >= 0)
+        if (polled[POLL_FIRST + i].fd >= 0)
             until = MIN(until, connection->deadline);
     }
     return until;
@@ -259,6 +349,29 @@ static int poll_timeout(int64_t until)
     return rest < 0 ? 0 : (int)MIN(rest, INT_MAX);
 }
 
+/* One look at all of them after poll(). */
+static void control_serve(struct control *control, const struct pollfd *polled)
+{
+    uint64_t wakes;
+
+    if (polled[POLL_WAKE].revents)
+        (void)!read(control->wake, &wakes, sizeof(wakes));
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        struct connection *connection = &control->connections[i];
+
+        if (request_is_done(connection))
+            connection_go_on(control, connection);
+        else if (polled[POLL_FIRST + i].fd < 0)
+            continue;
+        else if (polled[POLL_FIRST + i].revents)
+            connection_serve(control, connection);
+        else if (now_ms() >= connection->deadline)
+            connection_close(connection);
+    }
+    if (polled[POLL_LISTENER].revents)
+        control_accept(control);
+}
+
 static void *control_main(void *opaque)
 {
     struct control *control = opaque;
@@ -271,18 +384,7 @@ static void *control_main(void *opaque)
             continue; /* EINTR, or memory is short for a moment */
         if (polled[POLL_STOP].revents)
             return NULL;
-        for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-            struct connection *connection = &control->connections[i];
-
-            if (polled[POLL_FIRST + i].fd < 0)
-                continue;
-            if (polled[POLL_FIRST + i].revents)
-                connection_serve(control, connection);
-            else if (now_ms() >= connection->deadline)
-                connection_close(connection);
-        }
-        if (polled[POLL_LISTENER].revents)
-            control_accept(control);
+        control_serve(control, polled);
     }
 }
 
@@ -290,48 +392,100 @@ static void *control_main(void *opaque)
 
 static void control_free(struct control *control)
 {
-    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        request_wait(&control->connections[i]);
         if (control->connections[i].fd >= 0)
             connection_close(&control->connections[i]);
+    }
     if (control->listener >= 0) {
-        unlink(control->path);
+        if (control->path)
+            unlink(control->path);
         close(control->listener);
     }
     if (control->stop >= 0)
         close(control->stop);
+    if (control->wake >= 0)
+        close(control->wake);
+    pthread_mutex_destroy(&control->lock);
     free(control->path);
     free(control);
 }
 
-int control_start(struct umdev_host *host, const char *path, unsigned mode, int timeout_ms,
-                  struct control **control_out, struct umdev_error *error)
+static struct control *control_new(const struct source *source, int timeout_ms,
+                                   struct umdev_error *error)
 {
     struct control *control = calloc(1, sizeof(*control));
-    int ret;
 
-    if (!control)
-        return error_set(error, ENOMEM, "out of memory");
-    control->host = host;
+    if (!control) {
+        error_format(error, "out of memory");
+        return NULL;
+    }
+    control->source = *source;
     control->timeout_ms = timeout_ms ? timeout_ms : CONTROL_TIMEOUT_MS;
     control->listener = -1;
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        control->connections[i].control = control;
         control->connections[i].fd = -1;
         control->connections[i].answer_fd = -1;
     }
-    control->path = strdup(path);
+    pthread_mutex_init(&control->lock, NULL);
     control->stop = eventfd(0, EFD_CLOEXEC);
-    if (!control->path || control->stop < 0)
-        ret = error_set(error, control->path ? errno : ENOMEM, "can't make a control socket: %m");
+    control->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (control->stop < 0 || control->wake < 0) {
+        error_format(error, "can't make a control socket: %s", log_errno(errno));
+        control_free(control);
+        return NULL;
+    }
+    return control;
+}
+
+static int control_run(struct control *control, struct umdev_error *error)
+{
+    int ret;
+
+    /* A connection that is gone again must not make accept() wait. */
+    fcntl(control->listener, F_SETFL, O_NONBLOCK);
+    ret = thread_start(&control->thread, control_main, control);
+    if (ret)
+        error_format(error, "no thread for the control socket: %s", log_errno(-ret));
+    return ret;
+}
+
+int control_start(const struct source *source, const char *path, unsigned mode, int timeout_ms,
+                  struct control **control_out, struct umdev_error *error)
+{
+    struct control *control = control_new(source, timeout_ms, error);
+    int ret;
+
+    if (!control)
+        return -ENOMEM;
+    control->path = strdup(path);
+    if (!control->path)
+        ret = error_set(error, ENOMEM, "out of memory");
     else
         ret = socket_listen(path, mode, &control->listener, error);
-    if (!ret) {
-        /* A connection that is gone again must not make accept() wait. */
-        fcntl(control->listener, F_SETFL, O_NONBLOCK);
-        ret = -pthread_create(&control->thread, NULL, control_main, control);
-        if (ret)
-            error_set(error, -ret, "no thread for the control socket: %s", strerrordesc_np(-ret));
-    }
+    if (!ret)
+        ret = control_run(control, error);
     if (ret) {
+        control_free(control);
+        return ret;
+    }
+    *control_out = control;
+    return 0;
+}
+
+int control_start_fd(const struct source *source, int fd, int timeout_ms,
+                     struct control **control_out, struct umdev_error *error)
+{
+    struct control *control = control_new(source, timeout_ms, error);
+    int ret;
+
+    if (!control)
+        return -ENOMEM;
+    control->listener = fd;
+    ret = control_run(control, error);
+    if (ret) {
+        control->listener = -1;
         control_free(control);
         return ret;
     }

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A worker's devices as a source: requests and answers over its socket. */
+#include "base/cleanup.h"
+#include "base/range.h"
+#include "control/control.h"
+#include "control/stats.h"
+#include "daemon/worker_priv.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+
+void worker_hang_up(struct worker *worker)
+{
+    if (worker->sock >= 0)
+        close(take_fd(&worker->sock));
+}
+
+int worker_ask(struct worker *worker, json_t *request, json_t **result, int *fd,
+               struct umdev_error *error)
+{
+    int refusal = 0;
+    int ret;
+
+    LOCK_FOR_SCOPE(&worker->lock);
+    if (worker->sock < 0) {
+        json_decref(request);
+        return error_set(error, EIO, "the process of parent %s has ended", worker_name(worker));
+    }
+    ret = control_ask_at(worker->sock, request, result, fd, &refusal, error);
+    if (ret == -EREMOTEIO)
+        return -refusal;
+    if (ret == -ENOMEM)
+        return error_set(error, ENOMEM, "out of memory");
+    if (!ret)
+        return 0;
+    /* What did not answer in time, or wrongly, would answer the next request with the rest. */
+    worker_hang_up(worker);
+    if (worker->pid > 0)
+        kill(worker->pid, SIGKILL);
+    if (ret == -EAGAIN)
+        return error_set(error, EIO, "the process of parent %s gave no answer and was ended",
+                         worker_name(worker));
+    return error_set(error, EIO, "the process of parent %s has ended", worker_name(worker));
+}
+
+/* ------------------------------------------------------------------ from JSON */
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+/* Whether it is complete. */
+static bool type_of(const json_t *json, struct umdev_host_type *type)
+{
+    const json_t *available = json_object_get(json, "available");
+
+    *type = (struct umdev_host_type){
+        .parent = text_of(json, "parent"),
+        .driver = text_of(json, "driver"),
+        .name = text_of(json, "name"),
+        .pretty_name = text_of(json, "pretty_name"),
+        .description = text_of(json, "description"),
+        .device_api = text_of(json, "device_api"),
+        .available =
+            json_is_integer(available) ? (unsigned)json_integer_value(available) : UINT_MAX,
+    };
+    return type->parent && type->driver && type->name;
+}
+
+static bool device_of(const json_t *json, struct umdev_host_device *device)
+{
+    *device = (struct umdev_host_device){
+        .uuid = text_of(json, "uuid"),
+        .type = text_of(json, "type"),
+        .parent = text_of(json, "parent"),
+        .driver = text_of(json, "driver"),
+        .socket = text_of(json, "socket"),
+        .connected = json_is_true(json_object_get(json, "connected")),
+    };
+    return device->uuid && device->type && device->parent && device->driver;
+}
+
+static int worker_for_each_type(void *opaque, source_each_type each, void *each_opaque)
+{
+    json_t *result = NULL;
+    const json_t *json;
+    struct umdev_host_type type;
+    size_t i;
+    int ret = worker_ask(opaque, control_request_new("types", NULL), &result, NULL, NULL);
+
+    json_array_foreach(json_object_get(result, "types"), i, json)
+    {
+        if (type_of(json, &type))
+            ret = each(each_opaque, &type);
+        if (ret)
+            break;
+    }
+    json_decref(result);
+    return ret;
+}
+
+static int worker_for_each_device(void *opaque, source_each_device each, void *each_opaque)
+{
+    json_t *result = NULL;
+    const json_t *json;
+    struct umdev_host_device device;
+    size_t i;
+    int ret = worker_ask(opaque, control_request_new("list", NULL), &result, NULL, NULL);
+
+    json_array_foreach(json_object_get(result, "devices"), i, json)
+    {
+        if (device_of(json, &device))
+            ret = each(each_opaque, &device);
+        if (ret)
+            break;
+    }
+    json_decref(result);
+    return ret;
+}
+
+static int worker_get_stats(void *opaque, const char *uuid, struct umdev_host_stats *stats)
+{
+    struct umdev_host_stats all;
+    json_t *result = NULL;
+    const json_t *json;
+    size_t size = stats->struct_size;
+    int ret;
+
+    if (size < sizeof(stats->struct_size))
+        return -EINVAL;
+    ret = worker_ask(opaque, control_request_new("show", uuid), &result, NULL, NULL);
+    if (ret)
+        return ret == -EIO ? -ENODEV : ret;
+    json = json_array_get(json_object_get(result, "devices"), 0);
+    stats_from_json(json_object_get(json, "stats"), json_object_get(json, "last_refusal"), &all);
+    all.struct_size = size;
+    all.connected = json_is_true(json_object_get(json, "connected"));
+    json_decref(result);
+    memcpy(stats, &all, MIN(size, sizeof(all)));
+    return 0;
+}
+
+/* ------------------------------------------------------------------ attributes */
+
+static int worker_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
+                                void *each_opaque)
+{
+    json_t *result = NULL;
+    const json_t *json;
+    size_t i;
+    int ret = worker_ask(opaque, control_request_new("attributes", uuid), &result, NULL, NULL);
+
+    json_array_foreach(json_object_get(result, "attributes"), i, json)
+    {
+        const struct umdev_host_attr attr = {
+            .name = text_of(json, "name"),
+            .mode = (json_is_true(json_object_get(json, "readable")) ? 0444 : 0) |
+                    (json_is_true(json_object_get(json, "writable")) ? 0200 : 0),
+        };
+
+        ret = attr.name ? each(each_opaque, &attr) : 0;
+        if (ret)
+            break;
+    }
+    json_decref(result);
+    return ret;
+}
+
+static int worker_attr_read(void *opaque, const char *uuid, const char *name, char *buf,
+                            size_t size)
+{
+    json_t *result = NULL;
+    json_t *request =
+        json_pack("{s:s, s:s, s:s}", "command", "attribute", "device", uuid, "attribute", name);
+    int ret = worker_ask(opaque, request, &result, NULL, NULL);
+    const json_t *value = json_object_get(result, "value");
+
+    if (!ret && json_is_string(value)) {
+        size_t len = MIN(json_string_length(value), size);
+
+        /* No string, but a file's bytes. */
+        memcpy(buf, json_string_value(value), len);
+        ret = (int)len;
+    }
+    json_decref(result);
+    return ret;
+}
+
+/* What is no text can't be sent: EILSEQ. */
+static int worker_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
+                             size_t len)
+{
+    json_t *result = NULL;
+    json_t *value = memchr(buf, '\0', len) ? NULL : json_stringn(buf, len);
+    json_t *request;
+    int ret;
+
+    if (!value)
+        return -EILSEQ;
+    request = json_pack("{s:s, s:s, s:s, s:o}", "command", "attribute", "device", uuid, "attribute",
+                        name, "value", value);
+    ret = worker_ask(opaque, request, &result, NULL, NULL);
+    json_decref(result);
+    return ret;
+}
+
+/* ------------------------------------------------------------------ pictures */
+
+static int read_all(int fd, void *data, size_t size)
+{
+    char *bytes = data;
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t got = pread(fd, bytes + done, size - done, (off_t)done);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return -EIO;
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+static int worker_screenshot(void *opaque, const char *uuid, struct umdev_picture *picture)
+{
+    CLEANUP_FD int fd = -1;
+    json_t *result = NULL;
+    int width = 0;
+    int height = 0;
+    int ret = worker_ask(opaque, control_request_new("screenshot", uuid), &result, &fd, NULL);
+
+    if (!ret && (fd < 0 || json_unpack(result, "{s:i, s:i}", "width", &width, "height", &height) ||
+                 width < 0 || height < 0))
+        ret = -EIO;
+    json_decref(result);
+    if (!ret)
+        ret = umdev_picture_alloc(picture, (uint32_t)width, (uint32_t)height);
+    if (ret)
+        return ret;
+    ret = read_all(fd, picture->pixels, (size_t)width * (size_t)height * sizeof(*picture->pixels));
+    if (ret)
+        umdev_picture_free(picture);
+    return ret;
+}
+
+/* ------------------------------------------------------------------ life */
+
+static int worker_create(void *opaque, const struct source_create *create,
+                         char uuid[UMDEV_UUID_STR_SIZE], struct umdev_error *error)
+{
+    json_t *result = NULL;
+    json_t *request = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:i}", "command", "create", "type",
+                                create->type, "uuid", create->uuid, "parent", create->parent,
+                                "socket", create->socket, "mode", (int)create->mode);
+    int ret = worker_ask(opaque, request, &result, NULL, error);
+    const char *answer = text_of(result, "uuid");
+
+    if (!ret && answer)
+        snprintf(uuid, UMDEV_UUID_STR_SIZE, "%s", answer);
+    else if (!ret)
+        ret = error_set(error, EIO, "an answer without a UUID");
+    json_decref(result);
+    return ret;
+}
+
+static int worker_remove(void *opaque, const char *uuid, struct umdev_error *error)
+{
+    json_t *result = NULL;
+    int ret = worker_ask(opaque, control_request_new("remove", uuid), &result, NULL, error);
+
+    json_decref(result);
+    return ret;
+}
+
+struct source worker_source(struct worker *worker)
+{
+    return (struct source){
+        .for_each_type = worker_for_each_type,
+        .for_each_device = worker_for_each_device,
+        .get_stats = worker_get_stats,
+        .screenshot = worker_screenshot,
+        .for_each_attr = worker_for_each_attr,
+        .attr_read = worker_attr_read,
+        .attr_write = worker_attr_write,
+        .create = worker_create,
+        .remove = worker_remove,
+        .opaque = worker,
+    };
+}
