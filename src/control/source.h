@@ -29,6 +29,8 @@ struct source_create {
 struct source {
     int (*for_each_type)(void *opaque, source_each_type each, void *each_opaque);
     int (*for_each_device)(void *opaque, source_each_device each, void *each_opaque);
+    /* `each` for one device, and what it returns. ENODEV: there is no such device. */
+    int (*find_device)(void *opaque, const char *uuid, source_each_device each, void *each_opaque);
     int (*get_stats)(void *opaque, const char *uuid, struct umdev_host_stats *stats);
     int (*screenshot)(void *opaque, const char *uuid, struct umdev_picture *picture);
     int (*for_each_attr)(void *opaque, const char *uuid, source_each_attr each, void *each_opaque);

@@ -4,6 +4,7 @@
 #include "control/source.h"
 
 #include <errno.h>
+#include <strings.h>
 
 static int host_for_each_type(void *opaque, source_each_type each, void *each_opaque)
 {
@@ -13,6 +14,32 @@ static int host_for_each_type(void *opaque, source_each_type each, void *each_op
 static int host_for_each_device(void *opaque, source_each_device each, void *each_opaque)
 {
     return umdev_host_for_each_device(opaque, each, each_opaque);
+}
+
+struct host_search {
+    const char *uuid;
+    source_each_device each;
+    void *opaque;
+    bool found;
+};
+
+static int host_compare(void *opaque, const struct umdev_host_device *device)
+{
+    struct host_search *search = opaque;
+
+    if (strcasecmp(search->uuid, device->uuid) != 0)
+        return 0;
+    search->found = true;
+    return search->each(search->opaque, device);
+}
+
+static int host_find_device(void *opaque, const char *uuid, source_each_device each,
+                            void *each_opaque)
+{
+    struct host_search search = {uuid, each, each_opaque, false};
+    int ret = umdev_host_for_each_device(opaque, host_compare, &search);
+
+    return search.found ? ret : -ENODEV;
 }
 
 static int host_get_stats(void *opaque, const char *uuid, struct umdev_host_stats *stats)
@@ -84,6 +111,7 @@ struct source source_of_host(struct umdev_host *host, bool can_create)
     return (struct source){
         .for_each_type = host_for_each_type,
         .for_each_device = host_for_each_device,
+        .find_device = host_find_device,
         .get_stats = host_get_stats,
         .screenshot = host_screenshot,
         .for_each_attr = host_for_each_attr,

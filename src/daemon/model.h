@@ -61,6 +61,7 @@ size_t model_lose(struct model *model, const char *parent);
  */
 int model_for_each_type(struct model *model, source_each_type each, void *opaque);
 int model_for_each_device(struct model *model, source_each_device each, void *opaque);
+int model_find_device(struct model *model, const char *uuid, source_each_device each, void *opaque);
 /* ENODEV: the parent's process has just ended. EBUSY, EOPNOTSUPP …: what is kept can't be. */
 int model_create(struct model *model, const struct source_create *create,
                  char uuid[UMDEV_UUID_STR_SIZE], struct umdev_error *error);

@@ -86,6 +86,44 @@ int model_for_each_device(struct model *model, source_each_device each, void *op
 
 /* ------------------------------------------------------------------ one device */
 
+/* What a source says of a device, with the model's ids. */
+struct found {
+    uint64_t id, parent_id;
+    source_each_device each;
+    void *opaque;
+};
+
+static int visit_found(void *opaque, const struct umdev_host_device *device)
+{
+    const struct found *found = opaque;
+    struct umdev_host_device ours = *device;
+
+    ours.id = found->id;
+    ours.parent_id = found->parent_id;
+    return found->each(found->opaque, &ours);
+}
+
+int model_find_device(struct model *model, const char *text, source_each_device each, void *opaque)
+{
+    struct found found = {.each = each, .opaque = opaque};
+    char uuid[UMDEV_UUID_STR_SIZE];
+    const struct record *record;
+    struct source source;
+
+    if (model_uuid(text, uuid, NULL))
+        return -ENODEV;
+    {
+        LOCK_FOR_SCOPE(&model->lock);
+        record = model_find(model, uuid);
+        if (!record || record->state != RECORD_ACTIVE)
+            return -ENODEV;
+        found.id = record->id;
+        found.parent_id = record->parent->id;
+        source = record->parent->source;
+    }
+    return source.find_device(source.opaque, uuid, visit_found, &found);
+}
+
 int model_get_stats(struct model *model, const char *uuid, struct umdev_host_stats *stats)
 {
     struct source source;
@@ -154,6 +192,12 @@ static int source_for_each_device(void *opaque, source_each_device each, void *e
     return model_for_each_device(opaque, each, each_opaque);
 }
 
+static int source_find_device(void *opaque, const char *uuid, source_each_device each,
+                              void *each_opaque)
+{
+    return model_find_device(opaque, uuid, each, each_opaque);
+}
+
 static int source_get_stats(void *opaque, const char *uuid, struct umdev_host_stats *stats)
 {
     return model_get_stats(opaque, uuid, stats);
@@ -203,6 +247,7 @@ struct source model_source(struct model *model)
     return (struct source){
         .for_each_type = source_for_each_type,
         .for_each_device = source_for_each_device,
+        .find_device = source_find_device,
         .get_stats = source_get_stats,
         .screenshot = source_screenshot,
         .for_each_attr = source_for_each_attr,

@@ -102,13 +102,14 @@ static int worker_for_each_type(void *opaque, source_each_type each, void *each_
     return ret;
 }
 
-static int worker_for_each_device(void *opaque, source_each_device each, void *each_opaque)
+/* Of one device, or of all (NULL). */
+static int worker_list(void *opaque, const char *uuid, source_each_device each, void *each_opaque)
 {
     json_t *result = NULL;
     const json_t *json;
     struct umdev_host_device device;
     size_t i;
-    int ret = worker_ask(opaque, control_request_new("list", NULL), &result, NULL, NULL);
+    int ret = worker_ask(opaque, control_request_new("list", uuid), &result, NULL, NULL);
 
     json_array_foreach(json_object_get(result, "devices"), i, json)
     {
@@ -119,6 +120,20 @@ static int worker_for_each_device(void *opaque, source_each_device each, void *e
     }
     json_decref(result);
     return ret;
+}
+
+static int worker_for_each_device(void *opaque, source_each_device each, void *each_opaque)
+{
+    return worker_list(opaque, NULL, each, each_opaque);
+}
+
+/* A worker that is down has none. */
+static int worker_find_device(void *opaque, const char *uuid, source_each_device each,
+                              void *each_opaque)
+{
+    int ret = worker_list(opaque, uuid, each, each_opaque);
+
+    return ret == -EIO ? -ENODEV : ret;
 }
 
 static int worker_get_stats(void *opaque, const char *uuid, struct umdev_host_stats *stats)
@@ -282,6 +297,7 @@ struct source worker_source(struct worker *worker)
     return (struct source){
         .for_each_type = worker_for_each_type,
         .for_each_device = worker_for_each_device,
+        .find_device = worker_find_device,
         .get_stats = worker_get_stats,
         .screenshot = worker_screenshot,
         .for_each_attr = worker_for_each_attr,
