@@ -63,6 +63,13 @@ struct row {
 #define BENCH_ROW_KVM(ROW)
 #endif
 
+/* Where there is libfuse. */
+#ifdef BENCH_TREE
+#define BENCH_ROW_TREE(ROW) ROW(tree_read_row) ROW(tree_read_1000_row)
+#else
+#define BENCH_ROW_TREE(ROW)
+#endif
+
 /* All of them, in the order of the table; a line each, so that they can be added side by side. */
 /* clang-format off */
 #define BENCH_ROWS(ROW) \
@@ -131,6 +138,7 @@ struct row {
     ROW(vgpu_fill_row) \
     ROW(vgpu_copy_row) \
     ROW(vgpu_ggtt_row) \
+    BENCH_ROW_TREE(ROW) \
     ROW(memory_server_row) \
     ROW(memory_device_row) \
     ROW(life_create_row) \

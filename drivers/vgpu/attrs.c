@@ -49,9 +49,21 @@ static int mode_show(struct umdev_device *dev, char *buf, size_t size)
               : snprintf(buf, size, "off\n");
 }
 
+static int vram_free_show(struct umdev_parent *parent, unsigned type, char *buf, size_t size)
+{
+    struct vgpu_parent *gpus = umdev_parent_priv(parent);
+
+    (void)type;
+    return snprintf(buf, size, "%" PRIu64 "\n", vgpu_pool_free(&gpus->pool) * VGPU_PAGE);
+}
+
 const struct umdev_attr vgpu_attrs[VGPU_NUM_ATTRS] = {
     {.name = "vram_size", .show = vram_size_show},
     {.name = "vram_used", .show = vram_used_show},
     {.name = "engine_ns", .show = engine_ns_show},
     {.name = "mode", .show = mode_show},
+};
+
+const struct umdev_parent_attr vgpu_parent_attrs[1] = {
+    {.name = "vram_free", .show = vram_free_show},
 };

@@ -421,4 +421,5 @@ UMDEV_DRIVER(vgpu, .description = "a GPU: a display, VRAM, 2D and compute comman
              .available = vgpu_available, .create = vgpu_create, .remove = vgpu_remove,
              .close = vgpu_close, .reset = vgpu_reset, .read = vgpu_read, .write = vgpu_write,
              .dma_unmap = vgpu_dma_unmap, .screenshot = vgpu_screenshot,
-             .map_request = vgpu_aperture_map_request, UMDEV_ATTRS(vgpu_attrs));
+             .map_request = vgpu_aperture_map_request, UMDEV_ATTRS(vgpu_attrs),
+             UMDEV_PARENT_ATTRS(vgpu_parent_attrs));

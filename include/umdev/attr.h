@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Attributes, for a driver: what an operator sees and sets of its devices. A part of
- * umdev/driver.h, which includes it and has the rules on threads and callbacks.
+ * Attributes, for a driver: what an operator sees and sets of its devices, parents and types. A
+ * part of umdev/driver.h, which includes it and has the rules on threads and callbacks.
  */
 #ifndef UMDEV_ATTR_H
 #define UMDEV_ATTR_H
@@ -13,6 +13,7 @@ extern "C" {
 #endif
 
 struct umdev_device;
+struct umdev_parent;
 
 /*
  * An attribute of a device: a few words of text that an operator reads or writes, as a file NAME in
@@ -47,6 +48,27 @@ struct umdev_attr {
 #define UMDEV_ATTRS(array)                                                                         \
     .attrs = (array), .nattrs = sizeof(array) / sizeof((array)[0]),                                \
     .attr_size = sizeof(struct umdev_attr)
+
+/*
+ * An attribute of a parent, or of each of its types: the same, in the parent's and in the type's
+ * directory. `type` is the index of the type; of a parent's own attribute it is 0. The callbacks
+ * come at any time between parent_open and parent_close, several at the same time and beside those
+ * of devices: the driver keeps order itself.
+ *
+ * The names of umdev's own: of a parent driver, mdev_supported_types, power, subsystem, uevent,
+ * umdev; of a type available_instances, create, description, device_api, devices, name.
+ */
+struct umdev_parent_attr {
+    const char *name;
+    int (*show)(struct umdev_parent *parent, unsigned type, char *buf, size_t size);
+    int (*store)(struct umdev_parent *parent, unsigned type, const char *buf, size_t len);
+};
+#define UMDEV_PARENT_ATTRS(array)                                                                  \
+    .parent_attrs = (array), .nparent_attrs = sizeof(array) / sizeof((array)[0]),                  \
+    .parent_attr_size = sizeof(struct umdev_parent_attr)
+#define UMDEV_TYPE_ATTRS(array)                                                                    \
+    .type_attrs = (array), .ntype_attrs = sizeof(array) / sizeof((array)[0]),                      \
+    .type_attr_size = sizeof(struct umdev_parent_attr)
 
 #ifdef __cplusplus
 }

@@ -433,6 +433,13 @@ struct umdev_driver {
     const struct umdev_attr *attrs;
     size_t nattrs;
     size_t attr_size; /* sizeof(struct umdev_attr) as the driver knew it */
+    /* … of each parent, and of each type of it: UMDEV_PARENT_ATTRS(), UMDEV_TYPE_ATTRS(). */
+    const struct umdev_parent_attr *parent_attrs;
+    size_t nparent_attrs;
+    size_t parent_attr_size;
+    const struct umdev_parent_attr *type_attrs;
+    size_t ntype_attrs;
+    size_t type_attr_size;
 };
 
 /*

@@ -200,6 +200,22 @@ UMDEV_API int umdev_host_attr_write(struct umdev_host *host, const char *uuid, c
                                     const char *buf, size_t len);
 
 /*
+ * The same of a parent (`type` NULL) or of one of its types ("vgpu-4"). ENODEV: there is no such
+ * parent, or it is going. ENOENT: no such type, or attribute. Under the host's locks: `each` must
+ * not call into the host.
+ */
+UMDEV_API int
+umdev_host_for_each_parent_attr(struct umdev_host *host, const char *parent, const char *type,
+                                int (*each)(void *opaque, const struct umdev_host_attr *),
+                                void *opaque);
+UMDEV_API int umdev_host_parent_attr_read(struct umdev_host *host, const char *parent,
+                                          const char *type, const char *name, char *buf,
+                                          size_t size);
+UMDEV_API int umdev_host_parent_attr_write(struct umdev_host *host, const char *parent,
+                                           const char *type, const char *name, const char *buf,
+                                           size_t len);
+
+/*
  * What a device's screen shows now. `picture`: struct_size set; free it with umdev_picture_free().
  * May block as long as the driver takes. ENODEV: no such device. EOPNOTSUPP: it has no screen.
  * ENODATA: the screen is off. EINVAL: struct_size is missing. ENOMEM, others from the driver; the

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The driver's attributes. */
+#include "device/attr_text.h"
 #include "device/device_priv.h"
 
 const struct umdev_attr *device_attrs(const struct umdev_device *dev, size_t *count)
@@ -43,34 +44,25 @@ static int driver_store(struct umdev_device *dev, const struct umdev_attr *attr,
 int device_attr_read(struct umdev_device *dev, const char *name, char *buf, size_t size)
 {
     const struct umdev_attr *attr = find_attr(dev, name);
-    /* Zeroed: a driver that says more than it wrote must not tell what was there. */
-    char text[UMDEV_ATTR_SIZE] = {0};
-    int ret;
+    struct attr_text text = {""};
 
     if (!attr)
         return -ENOENT;
     if (!attr->show)
         return -EIO;
-    ret = driver_show(dev, attr, text);
-    if (ret > UMDEV_ATTR_SIZE)
-        return -EIO;
-    if (ret > 0)
-        memcpy(buf, text, MIN((size_t)ret, size));
-    return ret > 0 ? (int)MIN((size_t)ret, size) : ret;
+    return attr_text_give(&text, driver_show(dev, attr, text.bytes), buf, size);
 }
 
 int device_attr_write(struct umdev_device *dev, const char *name, const char *buf, size_t len)
 {
     const struct umdev_attr *attr = find_attr(dev, name);
-    char text[UMDEV_ATTR_SIZE + 1];
+    struct attr_text text;
+    int ret;
 
     if (!attr)
         return -ENOENT;
     if (!attr->store)
         return -EIO;
-    if (len == 0 || len > UMDEV_ATTR_SIZE)
-        return -EINVAL;
-    memcpy(text, buf, len);
-    text[len] = '\0';
-    return driver_store(dev, attr, text, len);
+    ret = attr_text_take(&text, buf, len);
+    return ret ? ret : driver_store(dev, attr, text.bytes, len);
 }

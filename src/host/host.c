@@ -134,3 +134,40 @@ int umdev_host_for_each_type(struct umdev_host *host,
 
     return mdev_for_each_type(host->registry, visit_type, &visit);
 }
+
+struct attr_visit {
+    int (*each)(void *opaque, const struct umdev_host_attr *attr);
+    void *opaque;
+};
+
+static int visit_attr(void *opaque, const struct mdev_attr_info *info)
+{
+    const struct attr_visit *visit = opaque;
+    const struct umdev_host_attr attr = {
+        .name = info->name,
+        .mode = (info->can_show ? 0444u : 0) | (info->can_store ? 0200u : 0),
+    };
+
+    return visit->each(visit->opaque, &attr);
+}
+
+int umdev_host_for_each_parent_attr(struct umdev_host *host, const char *parent, const char *type,
+                                    int (*each)(void *opaque, const struct umdev_host_attr *),
+                                    void *opaque)
+{
+    struct attr_visit visit = {each, opaque};
+
+    return mdev_for_each_parent_attr(host->registry, parent, type, visit_attr, &visit);
+}
+
+int umdev_host_parent_attr_read(struct umdev_host *host, const char *parent, const char *type,
+                                const char *name, char *buf, size_t size)
+{
+    return mdev_parent_attr_read(host->registry, parent, type, name, buf, size);
+}
+
+int umdev_host_parent_attr_write(struct umdev_host *host, const char *parent, const char *type,
+                                 const char *name, const char *buf, size_t len)
+{
+    return mdev_parent_attr_write(host->registry, parent, type, name, buf, len);
+}

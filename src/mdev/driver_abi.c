@@ -14,8 +14,9 @@
 #define MEMBER_END(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 #define NO_PADDING(type, last)                                                                     \
     _Static_assert(sizeof(type) == MEMBER_END(type, last), #type " ends in padding")
-NO_PADDING(struct umdev_driver, attr_size);
-NO_PADDING(struct umdev_attr, store); /* NOLINT(bugprone-sizeof-expression): a pointer */
+NO_PADDING(struct umdev_driver, type_attr_size);
+NO_PADDING(struct umdev_parent_attr, store); /* NOLINT(bugprone-sizeof-expression): likewise */
+NO_PADDING(struct umdev_attr, store);        /* NOLINT(bugprone-sizeof-expression): a pointer */
 NO_PADDING(struct umdev_type, pin_mode);
 NO_PADDING(struct umdev_param, max);
 NO_PADDING(struct umdev_domain, flush); /* NOLINT(bugprone-sizeof-expression): a pointer */
@@ -288,6 +289,35 @@ static int adopt_params(struct adopted_driver *adopted, struct umdev_error *erro
     return ret;
 }
 
+static int adopt_attr_array(struct adopted_driver *adopted, const struct layout *layout,
+                            const void *foreign, size_t count, void **copy,
+                            struct umdev_error *error)
+{
+    if (count > DRIVER_ATTRS_MAX)
+        return error_set(error, EINVAL, "driver %s has %zu attributes of a kind: %d are allowed",
+                         text_quote(adopted->driver.name).text, count, DRIVER_ATTRS_MAX);
+    return copy_array(adopted, layout, foreign, count, copy, error);
+}
+
+static int adopt_parent_attrs(struct adopted_driver *adopted, const char *say_size,
+                              const struct umdev_parent_attr **attrs, size_t count, size_t *size,
+                              struct umdev_error *error)
+{
+    const struct layout layout = {
+        .what = "struct umdev_parent_attr",
+        .theirs = *size,
+        .ours = sizeof(struct umdev_parent_attr),
+        .least = MEMBER_END(struct umdev_parent_attr, store),
+        .say_size = say_size,
+    };
+    void *array = NULL;
+    int ret = adopt_attr_array(adopted, &layout, *attrs, count, &array, error);
+
+    *attrs = array;
+    *size = layout.ours;
+    return ret;
+}
+
 static int adopt_attrs(struct adopted_driver *adopted, struct umdev_error *error)
 {
     struct umdev_driver *driver = &adopted->driver;
@@ -299,14 +329,16 @@ static int adopt_attrs(struct adopted_driver *adopted, struct umdev_error *error
         .say_size = "UMDEV_ATTRS()",
     };
     void *array = NULL;
-    int ret;
+    int ret = adopt_attr_array(adopted, &layout, driver->attrs, driver->nattrs, &array, error);
 
-    if (driver->nattrs > DRIVER_ATTRS_MAX)
-        return error_set(error, EINVAL, "driver %s has %zu attributes: %d are allowed",
-                         text_quote(driver->name).text, driver->nattrs, DRIVER_ATTRS_MAX);
-    ret = copy_array(adopted, &layout, driver->attrs, driver->nattrs, &array, error);
     driver->attrs = array;
-    driver->attr_size = sizeof(struct umdev_attr);
+    driver->attr_size = layout.ours;
+    if (!ret)
+        ret = adopt_parent_attrs(adopted, "UMDEV_PARENT_ATTRS()", &driver->parent_attrs,
+                                 driver->nparent_attrs, &driver->parent_attr_size, error);
+    if (!ret)
+        ret = adopt_parent_attrs(adopted, "UMDEV_TYPE_ATTRS()", &driver->type_attrs,
+                                 driver->ntype_attrs, &driver->type_attr_size, error);
     return ret;
 }
 

@@ -3,6 +3,7 @@
 #include "mdev/driver_abi.h"
 #include "mdev/params.h"
 #include "mdev/text.h"
+#include "mdev/uuid.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -119,42 +120,72 @@ static int check_params(const struct umdev_driver *driver, struct umdev_error *e
     return 0;
 }
 
-static bool is_own_name(const char *name)
-{
-    static const char *const own[] = {"driver", "iommu_group", "mdev_type", "power",
-                                      "remove", "subsystem",   "uevent",    "umdev"};
+/* ------------------------------------------------------------------ attributes */
 
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        if (strcmp(own[i], name) == 0)
-            return true;
-    }
-    return false;
-}
+/* What the check needs to know of one, of a device's or of a parent's. */
+struct attr_facts {
+    const char *name;
+    bool callable;
+};
 
-static int check_attr(const struct umdev_driver *driver, size_t index, struct umdev_error *error)
+static const char *const own_of_device[] = {
+    "driver", "iommu_group", "mdev_type", "power", "remove", "subsystem", "uevent", "umdev", NULL};
+static const char *const own_of_parent[] = {
+    "driver", "mdev_supported_types", "power", "subsystem", "uevent", "umdev", NULL};
+static const char *const own_of_type[] = {
+    "available_instances", "create", "description", "device_api", "devices", "name", NULL};
+
+static struct attr_facts device_attr_facts(const struct umdev_driver *driver, size_t index)
 {
     const struct umdev_attr *attr = &driver->attrs[index];
 
-    if (!text_is_name(attr->name, "_.-", DRIVER_NAME_MAX) || strchr("_.-", attr->name[0]))
+    return (struct attr_facts){attr->name, attr->show || attr->store};
+}
+
+static struct attr_facts parent_attr_facts(const struct umdev_driver *driver, size_t index)
+{
+    const struct umdev_parent_attr *attr = &driver->parent_attrs[index];
+
+    return (struct attr_facts){attr->name, attr->show || attr->store};
+}
+
+static struct attr_facts type_attr_facts(const struct umdev_driver *driver, size_t index)
+{
+    const struct umdev_parent_attr *attr = &driver->type_attrs[index];
+
+    return (struct attr_facts){attr->name, attr->show || attr->store};
+}
+
+typedef struct attr_facts facts_fn(const struct umdev_driver *driver, size_t index);
+
+static int check_attr(const struct umdev_driver *driver, facts_fn *facts_of, size_t index,
+                      const char *const *own, struct umdev_error *error)
+{
+    struct attr_facts attr = facts_of(driver, index);
+    char uuid[UMDEV_UUID_STR_SIZE];
+
+    if (!text_is_name(attr.name, "_.-", DRIVER_NAME_MAX) || strchr("_.-", attr.name[0]))
         return error_set(error, EINVAL,
                          "driver %s calls its attribute %zu '%s': an attribute's name is 1 to %d "
                          "letters, digits, '_', '.' and '-', a letter or digit first",
-                         driver->name, index, text_quote(attr->name).text, DRIVER_NAME_MAX);
-    if (is_own_name(attr->name))
+                         driver->name, index, text_quote(attr.name).text, DRIVER_NAME_MAX);
+    while (*own && strcmp(*own, attr.name) != 0)
+        own++;
+    if (*own || mdev_uuid_parse(attr.name, uuid) == 0)
         return error_set(error, EINVAL,
                          "driver %s calls an attribute '%s': umdev has a file of that name itself",
-                         driver->name, attr->name);
+                         driver->name, attr.name);
     for (size_t other = 0; other < index; other++) {
-        if (strcmp(driver->attrs[other].name, attr->name) == 0)
+        if (strcmp(facts_of(driver, other).name, attr.name) == 0)
             return error_set(error, EINVAL,
                              "driver %s has two attributes '%s': their names must differ",
-                             driver->name, attr->name);
+                             driver->name, attr.name);
     }
-    if (!attr->show && !attr->store)
+    if (!attr.callable)
         return error_set(error, EINVAL,
                          "driver %s has the attribute %s that can be neither read nor written: it "
                          "needs show() or store()",
-                         driver->name, attr->name);
+                         driver->name, attr.name);
     return 0;
 }
 
@@ -163,9 +194,15 @@ static int check_attrs(const struct umdev_driver *driver, struct umdev_error *er
     int ret = 0;
 
     for (size_t i = 0; i < driver->nattrs && !ret; i++)
-        ret = check_attr(driver, i, error);
+        ret = check_attr(driver, device_attr_facts, i, own_of_device, error);
+    for (size_t i = 0; i < driver->nparent_attrs && !ret; i++)
+        ret = check_attr(driver, parent_attr_facts, i, own_of_parent, error);
+    for (size_t i = 0; i < driver->ntype_attrs && !ret; i++)
+        ret = check_attr(driver, type_attr_facts, i, own_of_type, error);
     return ret;
 }
+
+/* ------------------------------------------------------------------ all of it */
 
 int driver_check(const struct umdev_driver *driver, struct umdev_error *error)
 {

@@ -71,6 +71,19 @@ struct mdev_type_info {
 int mdev_for_each_type(struct mdev_registry *registry,
                        int (*each)(void *opaque, const struct mdev_type_info *info), void *opaque);
 
+struct mdev_attr_info {
+    const char *name;
+    bool can_show, can_store;
+};
+/* As umdev_host_for_each_parent_attr(), _read() and _write(). `type` NULL: the parent's. */
+int mdev_for_each_parent_attr(struct mdev_registry *registry, const char *parent, const char *type,
+                              int (*each)(void *opaque, const struct mdev_attr_info *info),
+                              void *opaque);
+int mdev_parent_attr_read(struct mdev_registry *registry, const char *parent, const char *type,
+                          const char *name, char *buf, size_t size);
+int mdev_parent_attr_write(struct mdev_registry *registry, const char *parent, const char *type,
+                           const char *name, const char *buf, size_t len);
+
 /*
  * As umdev_host_create() and umdev_host_remove(). Where the driver has available(), the creations
  * of one parent come one after the other, so that its answer still holds in create().

@@ -213,6 +213,8 @@ static int begin_remove(struct mdev_registry *registry, const char *name,
     /* Whoever waits to create with it must hear of it. */
     pthread_cond_broadcast(&registry->changed);
     remove_devices(*parent);
+    while ((*parent)->calls > 0)
+        pthread_cond_wait(&registry->changed, &registry->lock);
     return 0;
 }
 

@@ -57,6 +57,7 @@ struct umdev_parent {
     struct parent_type *types; /* driver->ntypes */
     unsigned used;             /* slots taken, of all types: devices in any state */
     unsigned creating;         /* devices in state creating */
+    unsigned calls;            /* of its attributes' callbacks, under way */
 };
 
 enum entry_state { ENTRY_CREATING, ENTRY_ACTIVE, ENTRY_REMOVING };

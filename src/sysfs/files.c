@@ -135,6 +135,27 @@ static int show_attr(const struct sysfs_ops *ops, const char *uuid, unsigned ind
     return ret;
 }
 
+/* A parent's or a type's. */
+static int find_whose(const struct sysfs_ops *ops, struct node node, struct found_type *type,
+                      struct found_attr *attr)
+{
+    if (find_type(ops, node.id, MAX(node.type, 1u), type))
+        return -ENODEV;
+    return find_parent_attr(ops, type->parent, node.type ? type->name : NULL,
+                            node.slot - NODE_PARENT_ATTR, attr);
+}
+
+static int show_parent_attr(const struct sysfs_ops *ops, struct node node, char *text)
+{
+    struct found_type type;
+    struct found_attr attr;
+    int ret = find_whose(ops, node, &type, &attr);
+
+    return ret ? ret
+               : ops->parent_attr_read(ops->opaque, type.parent, node.type ? type.name : NULL,
+                                       attr.name, text, FILES_SIZE);
+}
+
 int files_show(const struct sysfs_ops *ops, struct node node, char text[FILES_SIZE])
 {
     struct show show = {.node = node, .text = text, .length = -ENODEV};
@@ -142,6 +163,8 @@ int files_show(const struct sysfs_ops *ops, struct node node, char text[FILES_SI
 
     if (node.slot == NODE_PARENT_UEVENT)
         return find_owner(ops, node) ? 0 : -ENODEV;
+    if (node.slot >= NODE_PARENT_ATTR)
+        return show_parent_attr(ops, node, text);
     if (node.slot < NODE_DEVICE) {
         ops->for_each_type(ops->opaque, show_type, &show);
         return show.length;
@@ -239,6 +262,18 @@ static int store_attr(const struct sysfs_ops *ops, const char *uuid, unsigned in
     return ret ? ret : ops->attr_write(ops->opaque, uuid, attr.name, data, len);
 }
 
+static int store_parent_attr(const struct sysfs_ops *ops, struct node node, const char *data,
+                             size_t len)
+{
+    struct found_type type;
+    struct found_attr attr;
+    int ret = find_whose(ops, node, &type, &attr);
+
+    return ret ? ret
+               : ops->parent_attr_write(ops->opaque, type.parent, node.type ? type.name : NULL,
+                                        attr.name, data, len);
+}
+
 int files_store(const struct sysfs_ops *ops, const struct log *log, struct node node,
                 const char *data, size_t len)
 {
@@ -248,6 +283,8 @@ int files_store(const struct sysfs_ops *ops, const struct log *log, struct node 
         return store_create(ops, log, node, data, len);
     if (node.slot == NODE_PARENT_UEVENT)
         return find_owner(ops, node) ? store_uevent(data, len) : -ENODEV;
+    if (node.slot >= NODE_PARENT_ATTR)
+        return store_parent_attr(ops, node, data, len);
     if (node.slot < NODE_DEVICE)
         return -EIO;
     if (find_device(ops, node.id, &device))

@@ -94,6 +94,17 @@ int find_attr(const struct sysfs_ops *ops, const char *uuid, unsigned index,
     return ops->for_each_attr(ops->opaque, uuid, match_attr, &search) > 0 ? 0 : -ENODEV;
 }
 
+int find_parent_attr(const struct sysfs_ops *ops, const char *parent, const char *type,
+                     unsigned index, struct found_attr *found)
+{
+    struct attr_search search = {.left = index, .found = found};
+
+    if (!ops->for_each_parent_attr)
+        return -ENODEV;
+    return ops->for_each_parent_attr(ops->opaque, parent, type, match_attr, &search) > 0 ? 0
+                                                                                         : -ENODEV;
+}
+
 static int match_driver(void *opaque, const struct umdev_host_type *type)
 {
     const struct node *node = opaque;
@@ -107,7 +118,7 @@ bool find_owner(const struct sysfs_ops *ops, struct node node)
         return true;
     if (node.slot == NODE_DRIVER)
         return ops->for_each_type(ops->opaque, match_driver, &node) > 0;
-    if (node.slot >= NODE_DEVICE)
+    if (node_is_of_device(node))
         return find_device(ops, node.id, NULL) == 0;
     /* A parent without types never exists. */
     return find_type(ops, node.id, node.type ? node.type : 1, NULL) == 0;

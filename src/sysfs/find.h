@@ -32,9 +32,11 @@ struct found_attr {
     char name[FIND_NAME_SIZE];
     unsigned mode;
 };
-/* The attribute at `index` of those of a device. */
+/* The attribute at `index` of those of a device; of a parent, `type` NULL, or of a type. */
 int find_attr(const struct sysfs_ops *ops, const char *uuid, unsigned index,
               struct found_attr *found);
+int find_parent_attr(const struct sysfs_ops *ops, const char *parent, const char *type,
+                     unsigned index, struct found_attr *found);
 
 /* Whether what the node belongs to is there. */
 bool find_owner(const struct sysfs_ops *ops, struct node node);

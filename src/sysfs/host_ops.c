@@ -48,6 +48,25 @@ static int host_attr_write(void *opaque, const char *uuid, const char *name, con
     return umdev_host_attr_write(opaque, uuid, name, buf, len);
 }
 
+static int host_for_each_parent_attr(void *opaque, const char *parent, const char *type,
+                                     int (*each)(void *, const struct umdev_host_attr *),
+                                     void *each_opaque)
+{
+    return umdev_host_for_each_parent_attr(opaque, parent, type, each, each_opaque);
+}
+
+static int host_parent_attr_read(void *opaque, const char *parent, const char *type,
+                                 const char *name, char *buf, size_t size)
+{
+    return umdev_host_parent_attr_read(opaque, parent, type, name, buf, size);
+}
+
+static int host_parent_attr_write(void *opaque, const char *parent, const char *type,
+                                  const char *name, const char *buf, size_t len)
+{
+    return umdev_host_parent_attr_write(opaque, parent, type, name, buf, len);
+}
+
 struct sysfs_ops sysfs_host_ops(struct umdev_host *host)
 {
     return (struct sysfs_ops){
@@ -59,6 +78,9 @@ struct sysfs_ops sysfs_host_ops(struct umdev_host *host)
         .for_each_attr = host_for_each_attr,
         .attr_read = host_attr_read,
         .attr_write = host_attr_write,
+        .for_each_parent_attr = host_for_each_parent_attr,
+        .parent_attr_read = host_parent_attr_read,
+        .parent_attr_write = host_parent_attr_write,
         .opaque = host,
     };
 }

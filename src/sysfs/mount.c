@@ -55,7 +55,7 @@ static int run_helper(char *const *argv, int sock)
     CLEANUP_FREE char *path = NULL;
     char comm_fd[] = "_FUSE_COMMFD=3";
     char *envp[] = {comm_fd, NULL, NULL};
-    const char *search = getenv("PATH");
+    const char *search = getenv("PATH"); /* NOLINT(concurrency-mt-unsafe) */
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status, ret;
@@ -200,7 +200,7 @@ int mount_begin(struct mount *mount, const char *mountpoint, const struct log *l
 static bool is_ours(const struct mount *mount, int fd)
 {
     struct pollfd connection = {.fd = fd};
-    unsigned dev_major, dev_minor;
+    unsigned dev_major = 0, dev_minor = 0;
 
     if (poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR))
         return is_dead(mount->path);

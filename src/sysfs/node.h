@@ -57,7 +57,11 @@ enum node_slot {
     NODE_DEVICE_STATS,
     NODE_STAT = 0x100, /* + the counter's place in the table */
     NODE_ATTR = 0x400, /* + the attribute's place among the driver's */
-    NODE_ATTR_LAST = 0xfff,
+    NODE_ATTR_LAST = 0x7ff,
+
+    /* A parent's or, with a type, a type's. */
+    NODE_PARENT_ATTR = 0x800, /* + its place likewise */
+    NODE_PARENT_ATTR_LAST = 0xbff,
 };
 
 struct node {
@@ -89,6 +93,11 @@ static inline struct node node_of(uint64_t number)
         .type = (unsigned)(number >> NODE_SLOT_BITS) & NODE_TYPE_MAX,
         .slot = (unsigned)number & ((1u << NODE_SLOT_BITS) - 1),
     };
+}
+
+static inline int node_is_of_device(struct node node)
+{
+    return node.slot >= NODE_DEVICE && node.slot <= NODE_ATTR_LAST;
 }
 
 /* Whether it is always there. */

@@ -45,6 +45,14 @@ struct sysfs_ops {
     int (*attr_read)(void *opaque, const char *uuid, const char *name, char *buf, size_t size);
     int (*attr_write)(void *opaque, const char *uuid, const char *name, const char *buf,
                       size_t len);
+    /* The same of a parent, `type` NULL, and of its types. */
+    int (*for_each_parent_attr)(void *opaque, const char *parent, const char *type,
+                                int (*each)(void *, const struct umdev_host_attr *),
+                                void *each_opaque);
+    int (*parent_attr_read)(void *opaque, const char *parent, const char *type, const char *name,
+                            char *buf, size_t size);
+    int (*parent_attr_write)(void *opaque, const char *parent, const char *type, const char *name,
+                             const char *buf, size_t len);
     void *opaque;
 };
 

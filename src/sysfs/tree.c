@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "sysfs/tree.h"
 
+#include "base/range.h"
 #include "sysfs/files.h"
 
 #include <errno.h>
@@ -181,9 +182,16 @@ static int tell_drivers(struct walk *walk)
 static int tell_attr(void *opaque, const struct umdev_host_attr *attr)
 {
     struct walk *walk = opaque;
-    const struct node node = {.id = walk->folder.id, .slot = NODE_ATTR + walk->index++};
+    const bool of_device = walk->folder.slot == NODE_DEVICE;
+    const struct node node = {
+        .id = walk->folder.id,
+        .type = walk->folder.type,
+        .slot = (of_device ? NODE_ATTR : NODE_PARENT_ATTR) + walk->index++,
+    };
 
-    return node.slot > NODE_ATTR_LAST ? 0 : tell(walk, attr->name, node, S_IFREG | attr->mode);
+    if (node.slot > (of_device ? NODE_ATTR_LAST : NODE_PARENT_ATTR_LAST))
+        return 0;
+    return tell(walk, attr->name, node, S_IFREG | attr->mode);
 }
 
 static int tell_counters(const struct walk *walk)
@@ -212,15 +220,43 @@ static int tell_fixed(const struct walk *walk, unsigned skip)
     return ret;
 }
 
+/* `type` NULL: the parent's own. Gone meanwhile, it has none. */
+static int tell_parent_attrs(struct walk *walk, const char *parent, const char *type)
+{
+    const struct sysfs_ops *ops = walk->ops;
+    int ret = 0;
+
+    if (ops->for_each_parent_attr)
+        ret = ops->for_each_parent_attr(ops->opaque, parent, type, tell_attr, walk);
+    return ret == -ENODEV || ret == -ENOENT ? 0 : ret;
+}
+
+static int tell_of_parent(struct walk *walk)
+{
+    const struct sysfs_ops *ops = walk->ops;
+    struct found_type any;
+    int ret;
+
+    if (find_type(ops, walk->folder.id, 1, &any))
+        return -ENOENT;
+    ret = tell_fixed(walk, 0);
+    if (!ret)
+        ret = tell_parent_attrs(walk, any.parent, NULL);
+    return ret ? ret : ops->for_each_device(ops->opaque, tell_device, walk);
+}
+
 static int tell_of_type(struct walk *walk)
 {
     const struct sysfs_ops *ops = walk->ops;
     struct found_type type;
+    int ret;
 
     if (find_type(ops, walk->folder.id, walk->folder.type, &type))
         return -ENOENT;
-    if (walk->folder.slot == NODE_TYPE)
-        return tell_fixed(walk, type.has_description ? 0 : NODE_TYPE_DESCRIPTION);
+    if (walk->folder.slot == NODE_TYPE) {
+        ret = tell_fixed(walk, type.has_description ? 0 : NODE_TYPE_DESCRIPTION);
+        return ret ? ret : tell_parent_attrs(walk, type.parent, type.name);
+    }
     walk->type = type.name;
     return ops->for_each_device(ops->opaque, tell_device, walk);
 }
@@ -256,6 +292,8 @@ int tree_for_each(const struct sysfs_ops *ops, struct node folder,
         return tell_drivers(&walk);
     case NODE_BUS_DEVICES:
         return ops->for_each_device(ops->opaque, tell_device, &walk);
+    case NODE_PARENT:
+        return tell_of_parent(&walk);
     case NODE_TYPE:
     case NODE_TYPE_DEVICES:
         return tell_of_type(&walk);
@@ -271,7 +309,7 @@ int tree_for_each(const struct sysfs_ops *ops, struct node folder,
     if (folder.slot == NODE_TYPES)
         return ops->for_each_type(ops->opaque, tell_type, &walk);
     ret = tell_fixed(&walk, 0);
-    if (!ret && (folder.slot == NODE_PARENT || folder.slot == NODE_DRIVER))
+    if (!ret && folder.slot == NODE_DRIVER)
         ret = ops->for_each_device(ops->opaque, tell_device, &walk);
     return ret;
 }
@@ -309,10 +347,17 @@ mode_t tree_mode(const struct sysfs_ops *ops, struct node node)
 {
     const struct entry *entry = find_entry(node.slot);
     struct found_device device;
+    struct found_type type;
     struct found_attr attr;
 
     if (entry)
         return entry->mode;
+    if (node.slot >= NODE_PARENT_ATTR)
+        return find_type(ops, node.id, MAX(node.type, 1u), &type) ||
+                       find_parent_attr(ops, type.parent, node.type ? type.name : NULL,
+                                        node.slot - NODE_PARENT_ATTR, &attr)
+                   ? MODE_READ
+                   : S_IFREG | attr.mode;
     if (node.slot < NODE_ATTR || find_device(ops, node.id, &device) ||
         find_attr(ops, device.uuid, node.slot - NODE_ATTR, &attr))
         return MODE_READ;

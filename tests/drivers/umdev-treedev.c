@@ -4,7 +4,8 @@
  *
  * Types: "small", of which there can be any number; "big", with a description and a name of its
  * own, two at once; "slow", whose create() and remove() take the parameter `slow_ms`. Attributes
- * that can be read, written, both; that fail, fill a file, take long.
+ * that can be read, written, both; that fail, fill a file, take long. Of a parent and of each type:
+ * a number.
  */
 #include <umdev/driver.h>
 
@@ -14,6 +15,10 @@
 #include <unistd.h>
 
 enum { TYPE_SMALL, TYPE_BIG, TYPE_SLOW };
+
+struct treeparent {
+    unsigned level, weights[3];
+};
 
 struct treedev {
     char value[64];
@@ -39,7 +44,7 @@ static int treedev_create(struct umdev_device *dev)
 {
     struct treedev *t = umdev_device_priv(dev);
 
-    strcpy(t->value, "unset");
+    snprintf(t->value, sizeof(t->value), "unset");
     if (umdev_device_type_index(dev) == TYPE_SLOW)
         be_slow(dev);
     return 0;
@@ -64,11 +69,11 @@ static int value_show(struct umdev_device *dev, char *buf, size_t size)
 static int value_store(struct umdev_device *dev, const char *buf, size_t len)
 {
     struct treedev *t = umdev_device_priv(dev);
-    char word[64];
+    char word[sizeof(t->value)] = "";
 
     if (len >= sizeof(word) || sscanf(buf, "%63[a-z]", word) != 1 || strcmp(word, "bad") == 0)
         return -EINVAL;
-    strcpy(t->value, word);
+    memcpy(t->value, word, sizeof(word));
     return 0;
 }
 
@@ -124,11 +129,52 @@ static const struct umdev_attr attrs[] = {
     {.name = "slow", .show = slow_show},
 };
 
+/* ------------------------------------------------------------------ of parents and types */
+
+static int level_show(struct umdev_parent *parent, unsigned type, char *buf, size_t size)
+{
+    const struct treeparent *p = umdev_parent_priv(parent);
+
+    return snprintf(buf, size, "%u\n", p->level + type);
+}
+
+static int level_store(struct umdev_parent *parent, unsigned type, const char *buf, size_t len)
+{
+    struct treeparent *p = umdev_parent_priv(parent);
+
+    (void)type, (void)len;
+    return sscanf(buf, "%u", &p->level) == 1 ? 0 : -EINVAL;
+}
+
+static int weight_show(struct umdev_parent *parent, unsigned type, char *buf, size_t size)
+{
+    const struct treeparent *p = umdev_parent_priv(parent);
+
+    usleep((useconds_t)umdev_param_number(parent, "slow_ms") * 1000);
+    return snprintf(buf, size, "%u of %u\n", p->weights[type], type);
+}
+
+static int weight_store(struct umdev_parent *parent, unsigned type, const char *buf, size_t len)
+{
+    struct treeparent *p = umdev_parent_priv(parent);
+
+    (void)len;
+    return sscanf(buf, "%u", &p->weights[type]) == 1 ? 0 : -ERANGE;
+}
+
+static const struct umdev_parent_attr parent_attrs[] = {
+    {.name = "level", .show = level_show, .store = level_store},
+};
+static const struct umdev_parent_attr type_attrs[] = {
+    {.name = "weight", .show = weight_show, .store = weight_store},
+};
+
 /* clang-format off */
 UMDEV_DRIVER(treedev,
     .types = types, .ntypes = sizeof(types) / sizeof(types[0]),
     .params = params, .nparams = sizeof(params) / sizeof(params[0]),
-    .priv_size = sizeof(struct treedev),
+    .parent_priv_size = sizeof(struct treeparent), .priv_size = sizeof(struct treedev),
     .create = treedev_create, .remove = treedev_remove, UMDEV_ATTRS(attrs),
+    UMDEV_PARENT_ATTRS(parent_attrs), UMDEV_TYPE_ATTRS(type_attrs),
     .pci = UMDEV_PCI(.vendor = 0x1b36, .device = 0x1106, .class_code = 0x050000,
                      .bar[0] = UMDEV_BAR(.size = 4096, .flags = UMDEV_BAR_MEMORY)));

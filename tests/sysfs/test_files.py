@@ -276,6 +276,39 @@ def test_attributes(tree):
     assert text(tree.create(UUIDS[1]) / "value") == "unset\n"
 
 
+def test_attributes_of_parents_and_types(tree):
+    level, weight = tree.parent("t0") / "level", tree.type("t0", "big") / "weight"
+    assert text(level) == "0\n"
+    assert store(level, "7\n") == 2
+    assert text(level) == "7\n"
+    assert text(tree.parent("t1") / "level") == "0\n"
+    assert store_errno(level, "x") == "EINVAL"
+    assert store(weight, "12") == 2
+    assert text(weight) == "12 of 1\n"
+    assert text(tree.type("t0", "slow") / "weight") == "0 of 2\n"
+    assert store_errno(weight, "x") == "ERANGE"
+    os.chmod(weight, 0o640)
+    assert os.stat(weight).st_mode == 0o100640
+    assert os.stat(tree.type("t0", "slow") / "weight").st_mode == 0o100644
+
+
+def test_a_parent_goes_while_its_attribute_is_read(make_tree):
+    tree = make_tree("t0 treedev slow_ms=500")
+    fd = os.open(tree.parent("t0") / "level", os.O_RDWR)
+    weight = os.open(tree.type("t0", "big") / "weight", os.O_RDONLY)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(os.read(weight, 100)))
+    reader.start()
+    time.sleep(0.2)
+    tree.do("unparent t0")
+    reader.join()
+    assert got == [b"0 of 1\n"]
+    assert errno_of(os.read, weight, 100) == "ENODEV"
+    assert errno_of(os.read, fd, 10) == "ENODEV" == errno_of(os.write, fd, b"1")
+    os.close(fd)
+    os.close(weight)
+
+
 def test_a_write_is_4096_bytes_at_most(tree):
     """The rest is another, if its writer goes on."""
     device = tree.create(UUIDS[0])

@@ -16,6 +16,7 @@ TYPE = {
     "/device_api": RO,
     "/devices": DIR,
     "/name": RO,
+    "/weight": RW,
 }
 
 COUNTERS = (
@@ -29,7 +30,7 @@ COUNTERS = (
 def of_parent(name):
     top = f"devices/umdev/{name}"
     types = f"{top}/mdev_supported_types"
-    wanted = {top: DIR, f"{top}/uevent": RW, types: DIR, f"class/mdev_bus/{name}": f"../../devices/umdev/{name}"}
+    wanted = {top: DIR, f"{top}/uevent": RW, f"{top}/level": RW, types: DIR, f"class/mdev_bus/{name}": f"../../devices/umdev/{name}"}
     for kind in ("small", "big", "slow"):
         wanted |= {f"{types}/treedev-{kind}{file}": mode for file, mode in TYPE.items()}
     for kind in ("big", "slow"):

@@ -29,7 +29,8 @@ static int scripted_show(struct umdev_device *dev, char *buf, size_t size)
 
     assert_int_equal(size, UMDEV_ATTR_SIZE);
     enter(script);
-    memcpy(buf, "abcdef", 6);
+    for (unsigned i = 0; i < 6; i++)
+        buf[i] = (char)('a' + i);
     return script->result;
 }
 
@@ -145,7 +146,7 @@ static void *read_often(void *argument)
 
     for (int i = 0; i < 20; i++) {
         device_attr_read(dev, "both", buf, sizeof(buf));
-        device_attr_write(dev, "write", "1", 1);
+        device_attr_read(dev, "read", buf, sizeof(buf));
     }
     return NULL;
 }

@@ -66,6 +66,58 @@ static void test_attributes(void **state)
     free_host(host);
 }
 
+static int level_show(struct umdev_parent *parent, unsigned type, char *buf, size_t size)
+{
+    return snprintf(buf, size, "%s %u", umdev_parent_name(parent), type);
+}
+
+static int level_store(struct umdev_parent *parent, unsigned type, const char *buf, size_t len)
+{
+    (void)parent, (void)type, (void)buf;
+    /* Of one byte: a mistake. */
+    return len == 1 ? 5 : -EBUSY;
+}
+
+static const struct umdev_parent_attr parent_attrs[] = {
+    {.name = "level", .show = level_show},
+    {.name = "none", .store = level_store},
+};
+
+static void test_attributes_of_parents_and_types(void **state)
+{
+    static struct umdev_driver driver;
+    struct umdev_host *host = NULL;
+    char list[100] = "", buf[UMDEV_ATTR_SIZE] = "";
+
+    (void)state;
+    driver = small_driver;
+    driver.parent_attrs = driver.type_attrs = parent_attrs;
+    driver.nparent_attrs = 2;
+    driver.ntype_attrs = 1;
+    driver.parent_attr_size = driver.type_attr_size = sizeof(parent_attrs[0]);
+    assert_int_equal(umdev_host_new(NULL, &host), 0);
+    assert_int_equal(umdev_host_for_each_parent_attr(host, "p", NULL, list_attr, list), -ENODEV);
+    assert_int_equal(umdev_host_parent_attr_read(host, "p", NULL, "level", buf, 9), -ENODEV);
+    assert_int_equal(umdev_host_add_parent_static(host, &driver, "p", NULL, 0, NULL), 0);
+    assert_int_equal(umdev_host_for_each_parent_attr(host, "p", NULL, list_attr, list), 0);
+    assert_int_equal(umdev_host_for_each_parent_attr(host, "p", "small-2", list_attr, list), 0);
+    assert_string_equal(list, "level:444 none:200 level:444 ");
+    assert_int_equal(umdev_host_for_each_parent_attr(host, "p", "small-3", list_attr, list),
+                     -ENOENT);
+    assert_int_equal(umdev_host_parent_attr_read(host, "p", NULL, "level", buf, sizeof(buf)), 3);
+    assert_memory_equal(buf, "p 0", 3);
+    assert_int_equal(umdev_host_parent_attr_read(host, "p", "small-2", "level", buf, 9), 3);
+    assert_memory_equal(buf, "p 1", 3);
+    assert_int_equal(umdev_host_parent_attr_read(host, "p", NULL, "none", buf, 9), -EIO);
+    assert_int_equal(umdev_host_parent_attr_read(host, "p", "small-2", "none", buf, 9), -ENOENT);
+    assert_int_equal(umdev_host_parent_attr_write(host, "p", NULL, "none", "12", 2), -EBUSY);
+    assert_int_equal(umdev_host_parent_attr_write(host, "p", NULL, "none", "1", 1), -EIO);
+    assert_int_equal(umdev_host_parent_attr_write(host, "p", NULL, "none", "", 0), -EINVAL);
+    assert_int_equal(umdev_host_parent_attr_write(host, "p", NULL, "level", "1", 1), -EIO);
+    assert_int_equal(umdev_host_parent_attr_write(host, "p", NULL, "what", "1", 1), -ENOENT);
+    free_host(host);
+}
+
 struct ids {
     uint64_t device, parent;
 };
@@ -117,6 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_attributes_of_parents_and_types),
         cmocka_unit_test(test_ids),
     };
 

@@ -501,6 +501,48 @@ static void test_attributes(void **state)
     assert_refused(&driver, ENOEXEC, "newer");
 }
 
+static int parent_show(struct umdev_parent *parent, unsigned type, char *buf, size_t size)
+{
+    (void)parent, (void)type, (void)buf, (void)size;
+    return 0;
+}
+
+static void test_attributes_of_parents_and_types(void **state)
+{
+    static const struct umdev_parent_attr good[] = {{.name = "a", .show = parent_show}};
+    static const struct umdev_parent_attr of_type[] = {{.name = "create", .show = parent_show}};
+    static const struct umdev_parent_attr of_parent[] = {
+        {.name = "mdev_supported_types", .show = parent_show}};
+    static const struct umdev_parent_attr of_device[] = {
+        {.name = "123e4567-e89b-12d3-a456-426614174000", .show = parent_show}};
+    static const struct umdev_parent_attr neither[] = {{.name = "a"}};
+    struct umdev_driver driver = whole();
+    struct adopted_driver *adopted = NULL;
+
+    (void)state;
+    driver = WITH(d.parent_attrs = good; d.nparent_attrs = 1; d.parent_attr_size = sizeof(good[0]);
+                  d.type_attrs = good; d.ntype_attrs = 1; d.type_attr_size = sizeof(good[0]));
+    assert_int_equal(driver_adopt(&driver, &adopted, NULL), 0);
+    assert_ptr_not_equal(driver_adopted(adopted)->parent_attrs, good);
+    assert_string_equal(driver_adopted(adopted)->type_attrs[0].name, "a");
+    driver_release(adopted);
+    adopted = NULL;
+    driver.type_attrs = of_type;
+    assert_description_refused(driver, "'create'");
+    driver.type_attrs = neither;
+    assert_description_refused(driver, "neither read nor written");
+    driver.type_attrs = of_parent;
+    driver.parent_attrs = of_parent;
+    assert_description_refused(driver, "'mdev_supported_types'");
+    driver.parent_attrs = of_device;
+    assert_description_refused(driver, "'123e4567");
+    driver.type_attr_size = 8;
+    driver.parent_attrs = good;
+    assert_refused(&driver, ENOEXEC, "UMDEV_TYPE_ATTRS()");
+    driver.parent_attr_size = 8;
+    assert_refused(&driver, ENOEXEC, "UMDEV_PARENT_ATTRS()");
+}
+
 static int adopt_whole(void *opaque)
 {
     struct umdev_driver driver = whole();
@@ -536,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_names_and_limits),
         cmocka_unit_test(test_declared_parameters),
         cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_attributes_of_parents_and_types),
         cmocka_unit_test(test_out_of_memory),
     };
 

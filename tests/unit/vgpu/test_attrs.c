@@ -34,6 +34,15 @@ static uint64_t number(const struct rig *rig, const char *name)
     return strtoull(attr(rig, name), NULL, 10);
 }
 
+static uint64_t parent_number(const struct rig *rig, const char *name)
+{
+    char text[32] = "";
+
+    assert_true(umdev_host_parent_attr_read(rig->host, "gpu", NULL, name, text, sizeof(text) - 1) >
+                1);
+    return strtoull(text, NULL, 10);
+}
+
 static void allocate(struct rig *rig, uint64_t address, uint64_t bytes)
 {
     const struct vgpu_alloc packet = {
@@ -63,10 +72,12 @@ static void test_vram(void **state)
     rig_init(&rig, *state, "vgpu-1");
     assert_int_equal(number(&rig, "vram_used"), RIG_VRAM);
     assert_int_equal(number(&rig, "vram_size"), 2 * RIG_VRAM);
+    assert_int_equal(parent_number(&rig, "vram_free"), 7 * RIG_VRAM);
     rig_start(&rig);
     allocate(&rig, RIG_VRAM, 64 << 10);
     rig_finish(&rig, 1);
     assert_int_equal(number(&rig, "vram_used"), RIG_VRAM + (64 << 10));
+    assert_int_equal(parent_number(&rig, "vram_free"), 7 * RIG_VRAM - (64 << 10));
     give_back(&rig, RIG_VRAM, 4096);
     rig_finish(&rig, 2);
     assert_int_equal(number(&rig, "vram_used"), RIG_VRAM + (60 << 10));
