@@ -52,21 +52,28 @@ static int host_screenshot(void *opaque, const char *uuid, struct umdev_picture 
     return umdev_host_screenshot(opaque, uuid, picture);
 }
 
-static int host_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
+static int host_for_each_attr(void *opaque, const struct source_owner *owner, source_each_attr each,
                               void *each_opaque)
 {
-    return umdev_host_for_each_attr(opaque, uuid, each, each_opaque);
+    if (owner->uuid)
+        return umdev_host_for_each_attr(opaque, owner->uuid, each, each_opaque);
+    return umdev_host_for_each_parent_attr(opaque, owner->parent, owner->type, each, each_opaque);
 }
 
-static int host_attr_read(void *opaque, const char *uuid, const char *name, char *buf, size_t size)
+static int host_attr_read(void *opaque, const struct source_owner *owner, const char *name,
+                          char *buf, size_t size)
 {
-    return umdev_host_attr_read(opaque, uuid, name, buf, size);
+    if (owner->uuid)
+        return umdev_host_attr_read(opaque, owner->uuid, name, buf, size);
+    return umdev_host_parent_attr_read(opaque, owner->parent, owner->type, name, buf, size);
 }
 
-static int host_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
-                           size_t len)
+static int host_attr_write(void *opaque, const struct source_owner *owner, const char *name,
+                           const char *buf, size_t len)
 {
-    return umdev_host_attr_write(opaque, uuid, name, buf, len);
+    if (owner->uuid)
+        return umdev_host_attr_write(opaque, owner->uuid, name, buf, len);
+    return umdev_host_parent_attr_write(opaque, owner->parent, owner->type, name, buf, len);
 }
 
 static int host_create(void *opaque, const struct source_create *create,
