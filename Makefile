@@ -57,6 +57,18 @@ check-clang: ## build with clang, where a warning is an error
 lint: check-clang ## check format, clang-tidy, licence lines and the length of files
 	@scripts/lint $(BUILD_CLANG)
 
+.PHONY: check-deploy
+check-deploy: ## run docs/deploy.md: libvirt, systemd-nspawn and Podman, in namespaces of their own (root)
+	@$(INSTALL_PACKAGES) build test deploy
+	@$(MAKE) --no-print-directory all
+	@tests/guest/fetch-qemu >/dev/null
+	@UMDEV_BUILD_DIR=$(BUILD) pytest-3 -q -rs -p no:cacheprovider tests/docs/test_deploy.py
+
+.PHONY: check-package
+check-package: ## build the Debian packages, install, use and remove them aside; TO=folder to keep them
+	@$(INSTALL_PACKAGES) build run package
+	@scripts/check-package $(TO)
+
 .PHONY: bench
 bench: ## measure; PEER=… a library to compare with, ROWS='…' only these rows
 	@$(INSTALL_PACKAGES) build
@@ -74,6 +86,10 @@ bench-qemu: ## measure with real guests under stock QEMU; ROUNDS=5
 .PHONY: install
 install: all ## install below PREFIX, or DESTDIR/PREFIX
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD) --no-rebuild
+
+.PHONY: uninstall
+uninstall: ## take away what the last install of build/ has put there
+	@ninja -C $(BUILD) uninstall
 
 .PHONY: clean
 clean: ## remove the build folders

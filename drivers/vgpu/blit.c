@@ -103,7 +103,7 @@ struct pair {
 
 static bool areas_overlap(const struct vgpu_area *a, const struct vgpu_area *b)
 {
-    return a->guest == b->guest && a->address <= vgpu_area_last(b) &&
+    return a->space == b->space && a->address <= vgpu_area_last(b) &&
            b->address <= vgpu_area_last(a);
 }
 

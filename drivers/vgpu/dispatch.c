@@ -103,7 +103,7 @@ static enum vgpu_step histogram_slice(const struct vgpu_memory *memory,
     }
     if (progress->row < area->height)
         return VGPU_STEP_MORE;
-    if (!vgpu_memory_write(memory, command->histogram.guest, command->histogram.address,
+    if (!vgpu_memory_write(memory, command->histogram.space, command->histogram.address,
                            progress->histogram, sizeof(progress->histogram[0]) * area->bpp, fault))
         return VGPU_STEP_FAULT;
     return VGPU_STEP_DONE;

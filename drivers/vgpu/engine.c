@@ -32,7 +32,7 @@ void vgpu_engine_kick(struct vgpu *gpu)
     pthread_cond_signal(&parent->work);
 }
 
-void vgpu_engine_quiesce(struct vgpu *gpu)
+void vgpu_engine_hold(struct vgpu *gpu)
 {
     struct vgpu_parent *parent = gpu->parent;
 
@@ -41,12 +41,27 @@ void vgpu_engine_quiesce(struct vgpu *gpu)
         TAILQ_REMOVE(&parent->queue, gpu, next);
         gpu->queued = false;
     }
-    while (gpu->running || gpu->settling)
+    while (gpu->running || gpu->serving)
+        pthread_cond_wait(&parent->quiet, &parent->lock);
+}
+
+void vgpu_engine_release(struct vgpu *gpu)
+{
+    gpu->hold--;
+    vgpu_engine_kick(gpu);
+}
+
+void vgpu_engine_quiesce(struct vgpu *gpu)
+{
+    struct vgpu_parent *parent = gpu->parent;
+
+    vgpu_engine_hold(gpu);
+    while (gpu->settling)
         pthread_cond_wait(&parent->quiet, &parent->lock);
     gpu->hold--;
 }
 
-static void log_fault(struct vgpu *gpu)
+void vgpu_engine_log_fault(struct vgpu *gpu)
 {
     const struct vgpu_fault *fault = &gpu->ring.fault;
 
@@ -98,9 +113,10 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
     struct vgpu_parent *parent = engine->parent;
     uint64_t start = now_ns(), deadline = start + parent->quantum_ns;
     enum vgpu_step step = VGPU_STEP_IDLE;
+    bool keep = false;
 
     gpu->running = true;
-    while (has_work(gpu) && !gpu->hold && start < deadline) {
+    while (!keep && has_work(gpu) && !gpu->hold && start < deadline) {
         uint32_t tail = gpu->regs.tail, interrupts = 0;
         uint64_t end;
 
@@ -109,23 +125,25 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
         step = vgpu_ring_step(&gpu->ring, tail, engine->scratch, &interrupts);
         vgpu_mmu_leave(&gpu->mmu);
         if (step == VGPU_STEP_FAULT)
-            log_fault(gpu);
+            vgpu_engine_log_fault(gpu);
         end = now_ns();
         gpu->ring.counters.engine_ns += end - start;
         start = end;
         pthread_mutex_lock(&parent->lock);
-        if (vgpu_settle_due(&gpu->ring.settle)) {
-            gpu->settling = true;
-            gpu->settle_step = step;
-            pthread_cond_signal(&gpu->settle);
-            break;
-        }
-        vgpu_engine_publish(gpu, step, interrupts);
+        keep = step == VGPU_STEP_WAIT || vgpu_settle_due(&gpu->ring.settle);
+        if (!keep)
+            vgpu_engine_publish(gpu, step, interrupts);
     }
     pthread_mutex_unlock(&parent->lock);
     vgpu_pins_drop(&gpu->pins);
     pthread_mutex_lock(&parent->lock);
     gpu->running = false;
+    if (keep) {
+        gpu->settling = true;
+        gpu->serving = step == VGPU_STEP_WAIT;
+        gpu->settle_step = step;
+        pthread_cond_signal(&gpu->settle);
+    }
     vgpu_engine_let_go(gpu);
 }
 

@@ -33,6 +33,7 @@ enum vgpu_step {
     VGPU_STEP_MORE,  /* the command goes on with the next slice */
     VGPU_STEP_DONE,  /* the command is complete */
     VGPU_STEP_FAULT, /* the command failed */
+    VGPU_STEP_WAIT,  /* page tables have to be read first */
 };
 
 /* Where a command stands. All zero at its start. */

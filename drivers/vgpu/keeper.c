@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The keeper: settles what a device's ring has changed, so that no engine waits for the client. */
+/* The keeper: does what a device's ring needs of the client, so that no engine waits for it. */
 #include "aperture.h"
+
+/* The ring is ours. */
+static void keep(struct vgpu *gpu)
+{
+    if (!gpu->serving) {
+        vgpu_aperture_settle(gpu, &gpu->ring.settle);
+        return;
+    }
+    gpu->settle_step = vgpu_ring_serve(&gpu->ring);
+    if (gpu->settle_step == VGPU_STEP_FAULT)
+        vgpu_engine_log_fault(gpu);
+}
 
 static void *keeper_main(void *opaque)
 {
@@ -14,10 +26,11 @@ static void *keeper_main(void *opaque)
             continue;
         }
         pthread_mutex_unlock(&parent->lock);
-        vgpu_aperture_settle(gpu, &gpu->ring.settle);
+        keep(gpu);
         pthread_mutex_lock(&parent->lock);
         vgpu_engine_publish(gpu, gpu->settle_step, 0);
         gpu->settling = false;
+        gpu->serving = false;
         vgpu_engine_let_go(gpu);
     }
     pthread_mutex_unlock(&parent->lock);

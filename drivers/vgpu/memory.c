@@ -2,6 +2,8 @@
 /* Reaching VRAM and client memory: copies and views. */
 #include "memory.h"
 
+#include "ppgtt.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -12,7 +14,7 @@
 /* A gap between rows that is not worth pinning. */
 #define GAP_MAX (8 * VGPU_PAGE)
 
-static bool dma_fault(struct vgpu_fault *fault, int ret, uint64_t address)
+bool vgpu_memory_fault(struct vgpu_fault *fault, int ret, uint64_t iova)
 {
     enum vgpu_error code;
 
@@ -38,7 +40,7 @@ static bool dma_fault(struct vgpu_fault *fault, int ret, uint64_t address)
         code = VGPU_ERR_DMA_UNMAPPED;
         break;
     }
-    *fault = (struct vgpu_fault){.code = code, .address = address};
+    *fault = (struct vgpu_fault){.code = code, .address = iova};
     return false;
 }
 
@@ -89,13 +91,33 @@ static int guest_move(const struct vgpu_memory *memory, uint64_t address, uint8_
     return ret;
 }
 
-static bool memory_move(const struct vgpu_memory *memory, bool guest, uint64_t address,
+/* All or nothing: what a first piece did not reach is looked for before anything moves. */
+static bool virtual_move(const struct vgpu_memory *memory, uint64_t address, uint8_t *buf,
+                         size_t len, unsigned prot, struct vgpu_fault *fault)
+{
+    uint8_t *pieces[VGPU_MOVE_MAX / VGPU_PAGE + 1];
+    size_t lens[VGPU_MOVE_MAX / VGPU_PAGE + 1], count = 0;
+
+    for (size_t done = 0; done < len; done += lens[count++]) {
+        lens[count] = vgpu_ppgtt_reach(memory->ppgtt, address + done, len - done, prot,
+                                       &pieces[count], fault);
+        if (lens[count] == 0)
+            return false;
+    }
+    for (size_t i = 0; i < count; buf += lens[i++])
+        move(pieces[i], buf, lens[i], prot == UMDEV_WRITE);
+    return true;
+}
+
+static bool memory_move(const struct vgpu_memory *memory, enum vgpu_space space, uint64_t address,
                         uint8_t *buf, size_t len, unsigned prot, struct vgpu_fault *fault)
 {
-    if (guest) {
+    if (space == VGPU_IN_VIRTUAL)
+        return virtual_move(memory, address, buf, len, prot, fault);
+    if (space == VGPU_IN_GUEST) {
         int ret = guest_move(memory, address, buf, len, prot);
 
-        return ret ? dma_fault(fault, ret, address) : true;
+        return ret ? vgpu_memory_fault(fault, ret, address) : true;
     }
     if (!vram_holds(memory, address, len, fault))
         return false;
@@ -103,34 +125,49 @@ static bool memory_move(const struct vgpu_memory *memory, bool guest, uint64_t a
     return true;
 }
 
-bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t address, void *buf,
-                      size_t len, struct vgpu_fault *fault)
+bool vgpu_memory_read(const struct vgpu_memory *memory, enum vgpu_space space, uint64_t address,
+                      void *buf, size_t len, struct vgpu_fault *fault)
 {
-    return memory_move(memory, guest, address, buf, len, UMDEV_READ, fault);
+    return memory_move(memory, space, address, buf, len, UMDEV_READ, fault);
 }
 
-bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t address,
+bool vgpu_memory_write(const struct vgpu_memory *memory, enum vgpu_space space, uint64_t address,
                        const void *buf, size_t len, struct vgpu_fault *fault)
 {
-    return memory_move(memory, guest, address, (uint8_t *)(uintptr_t)buf, len, UMDEV_WRITE, fault);
+    return memory_move(memory, space, address, (uint8_t *)(uintptr_t)buf, len, UMDEV_WRITE, fault);
 }
 
-bool vgpu_memory_store64(const struct vgpu_memory *memory, uint64_t iova, uint64_t value,
-                         struct vgpu_fault *fault)
+static bool virtual_store64(const struct vgpu_memory *memory, uint64_t address, uint64_t value,
+                            struct vgpu_fault *fault)
+{
+    uint8_t *ptr;
+
+    /* Less than all of it is never in one piece: pages are aligned. */
+    if (!vgpu_ppgtt_reach(memory->ppgtt, address, sizeof(value), UMDEV_WRITE, &ptr, fault))
+        return false;
+    __atomic_store_n((uint64_t *)(void *)ptr, value, __ATOMIC_RELEASE);
+    return true;
+}
+
+bool vgpu_memory_store64(const struct vgpu_memory *memory, enum vgpu_space space, uint64_t address,
+                         uint64_t value, struct vgpu_fault *fault)
 {
     struct vgpu_hold *hold;
     uint8_t *ptr;
-    int ret = vgpu_pins_take(memory->pins, iova, sizeof(value), sizeof(value), UMDEV_WRITE, &hold);
+    int ret;
 
+    if (space == VGPU_IN_VIRTUAL)
+        return virtual_store64(memory, address, value, fault);
+    ret = vgpu_pins_take(memory->pins, address, sizeof(value), sizeof(value), UMDEV_WRITE, &hold);
     if (ret)
-        return dma_fault(fault, ret, iova);
+        return vgpu_memory_fault(fault, ret, address);
     /* Pages are aligned, so eight aligned bytes are always in one piece. */
-    if (vgpu_pins_reach(memory->pins, hold, iova, sizeof(value), &ptr) == sizeof(value))
+    if (vgpu_pins_reach(memory->pins, hold, address, sizeof(value), &ptr) == sizeof(value))
         __atomic_store_n((uint64_t *)(void *)ptr, value, __ATOMIC_RELEASE);
     else
         ret = -EFAULT;
     vgpu_pins_put(hold);
-    return ret ? dma_fault(fault, ret, iova) : true;
+    return ret ? vgpu_memory_fault(fault, ret, address) : true;
 }
 
 /* ------------------------------------------------------------------ views */
@@ -192,11 +229,16 @@ static int view_reach(struct vgpu_view *view, uint64_t address)
 static bool view_move(struct vgpu_view *view, uint64_t address, struct vgpu_fault *fault)
 {
     vgpu_view_close(view);
-    if (view->area->guest) {
+    if (view->area->space == VGPU_IN_VIRTUAL) {
+        view->len = vgpu_ppgtt_reach(view->memory->ppgtt, address, view_want(view, address),
+                                     view->prot, &view->ptr, fault);
+        if (view->len == 0)
+            return false;
+    } else if (view->area->space == VGPU_IN_GUEST) {
         int ret = view_reach(view, address);
 
         if (ret)
-            return dma_fault(fault, ret, address);
+            return vgpu_memory_fault(fault, ret, address);
     } else {
         uint64_t left = view->last - address + 1;
 
@@ -225,7 +267,7 @@ uint8_t *vgpu_view_at(struct vgpu_view *view, uint64_t address, size_t unit, siz
     if (*len)
         return view->ptr + skip;
     /* Less than a pixel in one piece: pages are aligned, so that can't be. */
-    dma_fault(fault, -EFAULT, address);
+    vgpu_memory_fault(fault, -EFAULT, address);
     return NULL;
 }
 

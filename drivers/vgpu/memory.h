@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The two memories a vgpu works on: its VRAM, an array of this process of which not all need be
- * there (vram.h), and its client's memory, which it pins and reaches by bus addresses (pins.h).
+ * The memories a vgpu works on: its VRAM, an array of this process of which not all need be there
+ * (vram.h), and its client's memory, which it pins and reaches by bus addresses (pins.h). A virtual
+ * address is one of either, by the page tables in force (ppgtt.h).
  *
  * A view is how bulk work reaches either: it gives a pointer to the longest stretch at an address,
  * keeps the pages behind it pinned while the work goes on inside, and takes the next ones by
@@ -16,14 +17,27 @@
 #include "ggtt.h"
 #include "pins.h"
 
+struct vgpu_ppgtt;
+
 struct vgpu_memory {
     struct vgpu_pins *pins;
+    struct vgpu_ppgtt *ppgtt;
     struct vgpu_vram *vram;
     struct vgpu_ggtt *ggtt;
     struct vgpu_pool *pool; /* what the VRAM grows from */
 };
 
-/* What stops a ring. `field` is a byte in the packet, `address` is set for VGPU_ERR_DMA_*. */
+/* What an address is one of. */
+enum vgpu_space {
+    VGPU_IN_VRAM,
+    VGPU_IN_GUEST,   /* an IOVA */
+    VGPU_IN_VIRTUAL, /* translated by page tables */
+};
+
+/*
+ * What stops a ring. `field` is a byte in the packet, `address` is set for VGPU_ERR_DMA_* and
+ * VGPU_ERR_VIRT_*.
+ */
 struct vgpu_fault {
     enum vgpu_error code;
     uint32_t field;
@@ -35,12 +49,12 @@ struct vgpu_fault {
  * it in VRAM that is there, or at least inside the address space.
  */
 struct vgpu_area {
-    bool guest;
+    uint8_t space;          /* enum vgpu_space */
     uint8_t format;         /* enum vgpu_format */
     uint8_t bpp;            /* bytes a pixel */
     uint32_t width, height; /* pixels, both at least 1 */
     uint64_t pitch;         /* bytes */
-    uint64_t address;       /* VRAM offset or IOVA */
+    uint64_t address;       /* in its space */
 };
 
 static inline uint64_t vgpu_area_row(const struct vgpu_area *area, uint32_t y)
@@ -60,13 +74,15 @@ static inline uint64_t vgpu_area_last(const struct vgpu_area *area)
  * Copy up to VGPU_MOVE_MAX bytes to and from one of the memories, all or nothing; false with *fault
  * filled in.
  */
-bool vgpu_memory_read(const struct vgpu_memory *memory, bool guest, uint64_t address, void *buf,
-                      size_t len, struct vgpu_fault *fault);
-bool vgpu_memory_write(const struct vgpu_memory *memory, bool guest, uint64_t address,
+bool vgpu_memory_read(const struct vgpu_memory *memory, enum vgpu_space space, uint64_t address,
+                      void *buf, size_t len, struct vgpu_fault *fault);
+bool vgpu_memory_write(const struct vgpu_memory *memory, enum vgpu_space space, uint64_t address,
                        const void *buf, size_t len, struct vgpu_fault *fault);
-/* One naturally aligned 64-bit store: a reader sees all of it or nothing. */
-bool vgpu_memory_store64(const struct vgpu_memory *memory, uint64_t iova, uint64_t value,
-                         struct vgpu_fault *fault);
+/* One naturally aligned 64-bit store to guest memory: a reader sees all of it or nothing. */
+bool vgpu_memory_store64(const struct vgpu_memory *memory, enum vgpu_space space, uint64_t address,
+                         uint64_t value, struct vgpu_fault *fault);
+/* Guest memory can't be reached: what −errno of umdev_dma_pin() means. False. */
+bool vgpu_memory_fault(struct vgpu_fault *fault, int ret, uint64_t iova);
 
 struct vgpu_view {
     const struct vgpu_memory *memory;

@@ -2,6 +2,8 @@
 /* Decoding and checking packets: pure functions of their bytes and of what VRAM there is. */
 #include "packet.h"
 
+#include "ppgtt.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -20,6 +22,7 @@ _Static_assert(sizeof(struct vgpu_ggtt_fill) == 24, "GGTT_FILL");
 _Static_assert(sizeof(struct vgpu_ggtt_load) == 24, "GGTT_LOAD");
 _Static_assert(sizeof(struct vgpu_alloc) == 32, "ALLOC");
 _Static_assert(sizeof(struct vgpu_free) == 24, "FREE");
+_Static_assert(sizeof(struct vgpu_ppgtt_set) == 16, "PPGTT");
 
 struct decoder {
     const struct vgpu_memory *memory;
@@ -34,23 +37,50 @@ static bool refuse(const struct decoder *dec, enum vgpu_error code, size_t field
 }
 
 /* `size` bytes at `address`: VRAM that is there, or not wrapping the address space. */
-static bool check_extent(const struct decoder *dec, bool guest, uint64_t address, uint64_t size,
+static bool check_extent(const struct decoder *dec, uint8_t space, uint64_t address, uint64_t size,
                          size_t field)
 {
     uint64_t last;
 
     if (__builtin_add_overflow(address, size - 1, &last) ||
-        (!guest && !vgpu_vram_holds(dec->memory->vram, address, size)))
+        (space == VGPU_IN_VRAM && !vgpu_vram_holds(dec->memory->vram, address, size)))
         return refuse(dec, VGPU_ERR_BOUNDS, field);
     return true;
 }
 
-static bool check_space(const struct decoder *dec, uint32_t space, bool *guest, size_t field)
+/*
+ * A batch that is executed while page tables are in force is a process's: it sees what they map and
+ * nothing else.
+ */
+static bool is_confined(const struct decoder *dec)
 {
-    if (space & ~VGPU_SPACE_GUEST)
+    return dec->in_batch && vgpu_ppgtt_in_force(dec->memory->ppgtt);
+}
+
+static bool check_space(const struct decoder *dec, uint32_t bits, uint8_t *space, size_t field)
+{
+    switch (bits) {
+    case VGPU_SPACE_VRAM:
+        *space = VGPU_IN_VRAM;
+        break;
+    case VGPU_SPACE_GUEST:
+        *space = VGPU_IN_GUEST;
+        break;
+    case VGPU_SPACE_VIRTUAL:
+        *space = VGPU_IN_VIRTUAL;
+        break;
+    default:
         return refuse(dec, VGPU_ERR_RESERVED, field);
-    *guest = space & VGPU_SPACE_GUEST;
+    }
+    if (*space == VGPU_IN_VIRTUAL ? !vgpu_ppgtt_in_force(dec->memory->ppgtt) : is_confined(dec))
+        return refuse(dec, VGPU_ERR_SPACE, field);
     return true;
+}
+
+/* What only the ring may do, and batches while there are no page tables. */
+static bool check_privilege(const struct decoder *dec)
+{
+    return !is_confined(dec) || refuse(dec, VGPU_ERR_SPACE, 0);
 }
 
 static bool check_format(const struct decoder *dec, uint32_t word, struct vgpu_area *area,
@@ -58,7 +88,7 @@ static bool check_format(const struct decoder *dec, uint32_t word, struct vgpu_a
 {
     uint32_t format = word & 0xff;
 
-    if (!check_space(dec, word & ~0xffu, &area->guest, field))
+    if (!check_space(dec, word & ~0xffu, &area->space, field))
         return false;
     switch (format) {
     case VGPU_FORMAT_ARGB8888:
@@ -97,7 +127,7 @@ static bool check_surface(const struct decoder *dec, const struct vgpu_surface *
     area->pitch = surface->pitch;
     area->address = surface->address;
     /* 2^14 rows of less than 2^32 bytes: no overflow. */
-    return check_extent(dec, area->guest, surface->address,
+    return check_extent(dec, area->space, surface->address,
                         area->pitch * (surface->height - 1) + row,
                         field + offsetof(struct vgpu_surface, address));
 }
@@ -127,7 +157,7 @@ static bool check_surface_rect(const struct decoder *dec, const struct vgpu_surf
 static bool check_apart(const struct decoder *dec, const struct vgpu_area *dst,
                         const struct vgpu_area *src, size_t field)
 {
-    if (dst->guest == src->guest && dst->address <= vgpu_area_last(src) &&
+    if (dst->space == src->space && dst->address <= vgpu_area_last(src) &&
         src->address <= vgpu_area_last(dst))
         return refuse(dec, VGPU_ERR_PARAMETER, field);
     return true;
@@ -214,8 +244,16 @@ static bool decode_fence(const struct decoder *dec, const void *bytes, struct vg
     struct vgpu_fence p;
 
     memcpy(&p, bytes, sizeof(p));
+    command->fence.space = VGPU_IN_GUEST;
     command->fence.address = p.address;
     command->fence.value = p.value;
+    if (p.header.arg || (command->flags & VGPU_FENCE_WRITE && is_confined(dec))) {
+        if (p.header.arg & ~VGPU_SPACE_VIRTUAL)
+            return refuse(dec, VGPU_ERR_RESERVED, offsetof(struct vgpu_fence, header.arg));
+        if (!check_space(dec, p.header.arg, &command->fence.space,
+                         offsetof(struct vgpu_fence, header.arg)))
+            return false;
+    }
     return check_store(dec, command->flags & VGPU_FENCE_WRITE, p.address,
                        offsetof(struct vgpu_fence, address));
 }
@@ -227,7 +265,7 @@ static bool decode_batch(const struct decoder *dec, const void *bytes, struct vg
     memcpy(&p, bytes, sizeof(p));
     if (dec->in_batch)
         return refuse(dec, VGPU_ERR_NESTED, 0);
-    if (!check_space(dec, p.header.arg, &command->batch.guest,
+    if (!check_space(dec, p.header.arg, &command->batch.space,
                      offsetof(struct vgpu_batch, header.arg)))
         return false;
     if (p.address % 8)
@@ -236,7 +274,7 @@ static bool decode_batch(const struct decoder *dec, const void *bytes, struct vg
         return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_batch, bytes));
     command->batch.address = p.address;
     command->batch.bytes = p.bytes;
-    return check_extent(dec, command->batch.guest, p.address, p.bytes,
+    return check_extent(dec, command->batch.space, p.address, p.bytes,
                         offsetof(struct vgpu_batch, address)) &&
            check_zero(dec, p.reserved, offsetof(struct vgpu_batch, reserved));
 }
@@ -262,7 +300,8 @@ static bool decode_ggtt_fill(const struct decoder *dec, const void *bytes,
     command->ggtt.first = p.first;
     command->ggtt.count = p.count;
     command->ggtt.entry = p.entry;
-    return check_entries(dec, p.first, p.count, offsetof(struct vgpu_ggtt_fill, first),
+    return check_privilege(dec) &&
+           check_entries(dec, p.first, p.count, offsetof(struct vgpu_ggtt_fill, first),
                          offsetof(struct vgpu_ggtt_fill, count));
 }
 
@@ -272,7 +311,7 @@ static bool decode_ggtt_load(const struct decoder *dec, const void *bytes,
     struct vgpu_ggtt_load p;
 
     memcpy(&p, bytes, sizeof(p));
-    if (!check_space(dec, p.header.arg, &command->ggtt.guest,
+    if (!check_space(dec, p.header.arg, &command->ggtt.space,
                      offsetof(struct vgpu_ggtt_load, header.arg)))
         return false;
     if (p.address % 8)
@@ -280,9 +319,10 @@ static bool decode_ggtt_load(const struct decoder *dec, const void *bytes,
     command->ggtt.first = p.first;
     command->ggtt.count = p.count;
     command->ggtt.address = p.address;
-    return check_entries(dec, p.first, p.count, offsetof(struct vgpu_ggtt_load, first),
+    return check_privilege(dec) &&
+           check_entries(dec, p.first, p.count, offsetof(struct vgpu_ggtt_load, first),
                          offsetof(struct vgpu_ggtt_load, count)) &&
-           check_extent(dec, command->ggtt.guest, p.address, (uint64_t)p.count * sizeof(uint64_t),
+           check_extent(dec, command->ggtt.space, p.address, (uint64_t)p.count * sizeof(uint64_t),
                         offsetof(struct vgpu_ggtt_load, address));
 }
 
@@ -292,6 +332,8 @@ static bool check_growable(const struct decoder *dec, uint64_t address, uint64_t
 {
     const size_t field = offsetof(struct vgpu_alloc, address);
 
+    if (!check_privilege(dec))
+        return false;
     if (address % VGPU_PAGE)
         return refuse(dec, VGPU_ERR_PARAMETER, field);
     if (bytes == 0 || bytes % VGPU_PAGE)
@@ -409,13 +451,13 @@ static bool decode_histogram(const struct decoder *dec, const void *bytes,
         return false;
     if (command->src.format == VGPU_FORMAT_RAW32)
         return refuse(dec, VGPU_ERR_SURFACE, offsetof(struct vgpu_histogram, src.format));
-    if (!check_space(dec, p.space, &command->histogram.guest,
+    if (!check_space(dec, p.space, &command->histogram.space,
                      offsetof(struct vgpu_histogram, space)))
         return false;
     if (p.address % 4)
         return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_histogram, address));
     command->histogram.address = p.address;
-    return check_extent(dec, command->histogram.guest, p.address,
+    return check_extent(dec, command->histogram.space, p.address,
                         (uint64_t)command->src.bpp * 256 * sizeof(uint32_t),
                         offsetof(struct vgpu_histogram, address)) &&
            check_zero(dec, p.reserved, offsetof(struct vgpu_histogram, reserved));
@@ -439,6 +481,23 @@ static bool decode_plasma(const struct decoder *dec, const void *bytes,
     return true;
 }
 
+static bool decode_ppgtt(const struct decoder *dec, const void *bytes, struct vgpu_command *command)
+{
+    struct vgpu_ppgtt_set p;
+
+    memcpy(&p, bytes, sizeof(p));
+    if (dec->in_batch)
+        return refuse(dec, VGPU_ERR_NESTED, 0);
+    command->ppgtt.levels = p.header.arg;
+    command->ppgtt.root = p.root;
+    if (p.header.arg == 0)
+        return check_zero(dec, p.root, offsetof(struct vgpu_ppgtt_set, root));
+    if (p.header.arg < VGPU_PPGTT_LEVELS_MIN || p.header.arg > VGPU_PPGTT_LEVELS_MAX)
+        return refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_ppgtt_set, header.arg));
+    return p.root % VGPU_PAGE == 0 ||
+           refuse(dec, VGPU_ERR_PARAMETER, offsetof(struct vgpu_ppgtt_set, root));
+}
+
 /* What a kind of packet looks like from outside. */
 struct shape {
     uint32_t bytes; /* 0: any */
@@ -452,7 +511,7 @@ static const struct shape packet_shapes[VGPU_OP_COUNT] = {
     [VGPU_OP_FILL] = {sizeof(struct vgpu_fill), 0, false, decode_fill},
     [VGPU_OP_COPY] = {sizeof(struct vgpu_copy), 0, false, decode_copy},
     [VGPU_OP_BLEND] = {sizeof(struct vgpu_copy), VGPU_BLEND_STRAIGHT, true, decode_blend},
-    [VGPU_OP_FENCE] = {sizeof(struct vgpu_fence), VGPU_FENCE_WRITE | VGPU_FENCE_IRQ, false,
+    [VGPU_OP_FENCE] = {sizeof(struct vgpu_fence), VGPU_FENCE_WRITE | VGPU_FENCE_IRQ, true,
                        decode_fence},
     [VGPU_OP_BATCH] = {sizeof(struct vgpu_batch), 0, true, decode_batch},
     [VGPU_OP_GGTT_FILL] = {sizeof(struct vgpu_ggtt_fill), VGPU_GGTT_FILL_STEP, false,
@@ -460,6 +519,7 @@ static const struct shape packet_shapes[VGPU_OP_COUNT] = {
     [VGPU_OP_GGTT_LOAD] = {sizeof(struct vgpu_ggtt_load), 0, true, decode_ggtt_load},
     [VGPU_OP_ALLOC] = {sizeof(struct vgpu_alloc), VGPU_ALLOC_RESULT, false, decode_alloc},
     [VGPU_OP_FREE] = {sizeof(struct vgpu_free), 0, false, decode_free},
+    [VGPU_OP_PPGTT] = {sizeof(struct vgpu_ppgtt_set), 0, true, decode_ppgtt},
 };
 
 static const struct shape kernel_shapes[VGPU_KERNEL_COUNT] = {

@@ -5,7 +5,7 @@
  * A decoded command holds checked values only: areas lie inside their surfaces, these in VRAM that
  * is there (or do not wrap the address space), numbers inside their limits, reserved bits are 0.
  * VRAM stays as long as the command: only another command of the ring can free it. What can't be
- * known here is whether guest addresses are mapped: that shows when they are used.
+ * known here is whether guest and virtual addresses are mapped: that shows when they are used.
  */
 #ifndef VGPU_PACKET_H
 #define VGPU_PACKET_H
@@ -22,10 +22,11 @@ struct vgpu_command {
         uint32_t fill; /* FILL: the value */
         uint8_t alpha; /* BLEND */
         struct {
+            uint8_t space;
             uint64_t address, value;
         } fence;
         struct {
-            bool guest;
+            uint8_t space; /* enum vgpu_space, as the others */
             uint64_t address;
             uint32_t bytes;
         } batch;
@@ -35,7 +36,7 @@ struct vgpu_command {
         } mandelbrot;
         uint32_t radius; /* BLUR */
         struct {
-            bool guest;
+            uint8_t space;
             uint64_t address;
         } histogram;
         struct {
@@ -45,12 +46,16 @@ struct vgpu_command {
             uint32_t first, count;
             uint64_t entry;   /* GGTT_FILL */
             uint64_t address; /* GGTT_LOAD: of the entries */
-            bool guest;       /* GGTT_LOAD */
+            uint8_t space;    /* GGTT_LOAD */
         } ggtt;
         struct {
             uint64_t address, bytes;
             uint64_t result; /* IOVA */
         } alloc;             /* ALLOC, FREE */
+        struct {
+            uint32_t levels; /* 0: none */
+            uint64_t root;
+        } ppgtt;
     };
 };
 

@@ -17,7 +17,7 @@ static enum vgpu_step ggtt_load(struct vgpu_ring *ring)
         uint64_t left = command->ggtt.count - progress->column;
         uint32_t count = (uint32_t)(left < LOAD_ENTRIES ? left : LOAD_ENTRIES);
 
-        if (!vgpu_memory_read(&ring->memory, command->ggtt.guest,
+        if (!vgpu_memory_read(&ring->memory, command->ggtt.space,
                               command->ggtt.address + progress->column * sizeof(entries[0]),
                               entries, count * sizeof(entries[0]), &ring->fault))
             return VGPU_STEP_FAULT;
@@ -42,7 +42,7 @@ static enum vgpu_step alloc(struct vgpu_ring *ring)
                                           .field = offsetof(struct vgpu_alloc, bytes)};
         return VGPU_STEP_FAULT;
     }
-    return vgpu_memory_store64(&ring->memory, command->alloc.result,
+    return vgpu_memory_store64(&ring->memory, VGPU_IN_GUEST, command->alloc.result,
                                done ? VGPU_ERR_NONE : VGPU_ERR_NO_VRAM, &ring->fault)
                ? VGPU_STEP_DONE
                : VGPU_STEP_FAULT;

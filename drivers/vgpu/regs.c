@@ -75,6 +75,21 @@ static uint64_t ggtt_reg_get(struct vgpu *gpu, uint32_t offset)
     return value;
 }
 
+/* Of page tables: numbers that count on without a lock. */
+static uint64_t ppgtt_reg_get(const struct vgpu_ppgtt *ppgtt, uint32_t offset)
+{
+    switch (offset) {
+    case VGPU_REG_CNT_TABLES_READ:
+        return ppgtt->tables_read;
+    case VGPU_REG_CNT_ENTRIES:
+        return ppgtt->entries_changed;
+    case VGPU_REG_PPGTT_TABLES:
+        return ppgtt->tables;
+    default:
+        return ppgtt->pinned * VGPU_PAGE;
+    }
+}
+
 /* A register's value, whole. Unknown ones are 0. Lock held. */
 static uint64_t reg_get(struct vgpu *gpu, uint32_t offset)
 {
@@ -145,6 +160,11 @@ static uint64_t reg_get(struct vgpu *gpu, uint32_t offset)
     case VGPU_REG_CNT_REFUSED:
     case VGPU_REG_VRAM_USED:
         return ggtt_reg_get(gpu, offset);
+    case VGPU_REG_CNT_TABLES_READ:
+    case VGPU_REG_CNT_ENTRIES:
+    case VGPU_REG_PPGTT_TABLES:
+    case VGPU_REG_PPGTT_PINNED:
+        return ppgtt_reg_get(&gpu->ppgtt, offset);
     case VGPU_REG_VRAM_QUOTA:
         return gpu->vram.size;
     case VGPU_REG_VRAM_POOL:
@@ -168,9 +188,11 @@ static bool reg_is_64(uint32_t offset)
     case VGPU_REG_VRAM_QUOTA:
     case VGPU_REG_VRAM_USED:
     case VGPU_REG_VRAM_POOL:
+    case VGPU_REG_PPGTT_TABLES:
+    case VGPU_REG_PPGTT_PINNED:
         return true;
     default:
-        return offset >= VGPU_REG_CNT_COMMANDS && offset <= VGPU_REG_CNT_REFUSED && offset % 8 == 0;
+        return offset >= VGPU_REG_CNT_COMMANDS && offset <= VGPU_REG_CNT_ENTRIES && offset % 8 == 0;
     }
 }
 
@@ -333,6 +355,9 @@ int vgpu_regs_write(struct vgpu *gpu, uint64_t offset, const void *buf, size_t l
 
     if (!access_make(offset, len, &access))
         return -EINVAL;
+    /* What the guest wrote to page tables before its doorbell counts for what is behind it. */
+    if (offset <= VGPU_REG_RING_TAIL && offset + access.regs > VGPU_REG_RING_TAIL)
+        vgpu_ppgtt_collect(&gpu->ppgtt);
     pthread_mutex_lock(&gpu->parent->lock);
     vgpu_display_write(&gpu->display, (uint32_t)offset, buf, access.display);
     for (size_t i = access.display; i < access.regs; i += 4) {

@@ -8,7 +8,8 @@
  *
  * A step that changes the GGTT, or frees VRAM, leaves in `settle` what is to be done about it.
  * Until that is done and `settle` cleared, the ring must not be stepped again, and nobody be told
- * how far it is.
+ * how far it is. A step that needs page tables which have not been read, or are to be read again,
+ * changes nothing and says so; vgpu_ring_serve() reads them.
  *
  * Ownership: the engine's while it executes the device, otherwise whoever holds the engine's lock.
  */
@@ -16,6 +17,7 @@
 #define VGPU_RING_H
 
 #include "execute.h"
+#include "ppgtt.h"
 
 struct vgpu_counters {
     uint64_t commands, batches, fences, dispatches;
@@ -32,7 +34,7 @@ struct vgpu_ring {
 
     bool in_batch;
     struct {
-        bool guest;
+        uint8_t space; /* enum vgpu_space */
         uint64_t address;
         uint32_t bytes, offset;
         uint32_t packet_bytes; /* of the BATCH packet in the ring */
@@ -43,6 +45,7 @@ struct vgpu_ring {
     struct vgpu_progress progress;
 
     struct vgpu_settle settle;
+    uint64_t prepared; /* generation of the page tables that `command` was prepared with; 0: none */
 
     uint64_t fence;
     struct vgpu_counters counters;
@@ -61,6 +64,11 @@ void vgpu_ring_start(struct vgpu_ring *ring, uint64_t base, uint32_t size);
  */
 enum vgpu_step vgpu_ring_step(struct vgpu_ring *ring, uint32_t tail, union vgpu_scratch *scratch,
                               uint32_t *interrupts);
+/*
+ * After VGPU_STEP_WAIT, by a thread that may wait for the client's memory: VGPU_STEP_MORE, or
+ * VGPU_STEP_FAULT as above. What is missing then is found by the next step.
+ */
+enum vgpu_step vgpu_ring_serve(struct vgpu_ring *ring);
 
 /* paging.c: the GGTT's commands and the VRAM's. */
 enum vgpu_step vgpu_paging_slice(struct vgpu_ring *ring);

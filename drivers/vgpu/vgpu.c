@@ -142,17 +142,20 @@ static int set_domain(struct umdev_parent *umdev_parent, struct vgpu_parent *par
     return umdev_parent_set_domain(umdev_parent, &domain);
 }
 
-/* The client waits for one slice at most: the turn ends, and all pins of the device with it. */
+/*
+ * The client waits for one slice at most, or for tables that are being read: the turn ends, and the
+ * turn's pins with it, and what page tables have pinned there is unpinned.
+ */
 static void vgpu_dma_unmap(struct umdev_device *dev, umdev_iova_t first, umdev_iova_t last)
 {
     struct vgpu *gpu = umdev_device_priv(dev);
 
-    (void)first;
-    (void)last;
     pthread_mutex_lock(&gpu->parent->lock);
-    if (gpu->running)
-        vgpu_engine_quiesce(gpu);
-    vgpu_engine_kick(gpu);
+    vgpu_engine_hold(gpu);
+    pthread_mutex_unlock(&gpu->parent->lock);
+    vgpu_ppgtt_unmap(&gpu->ppgtt, first.value, last.value);
+    pthread_mutex_lock(&gpu->parent->lock);
+    vgpu_engine_release(gpu);
     pthread_mutex_unlock(&gpu->parent->lock);
 }
 
@@ -275,8 +278,10 @@ static int make_memory(struct vgpu *gpu)
         ret = make_aperture(gpu);
     gpu->pins.dev = gpu->dev;
     gpu->pins.mmu = &gpu->mmu;
+    vgpu_ppgtt_init(&gpu->ppgtt, &gpu->ring.memory);
     gpu->ring.memory = (struct vgpu_memory){
         .pins = &gpu->pins,
+        .ppgtt = &gpu->ppgtt,
         .vram = &gpu->vram,
         .ggtt = &gpu->ggtt,
         .pool = &parent->pool,
@@ -286,6 +291,7 @@ static int make_memory(struct vgpu *gpu)
 
 static void free_memory(struct vgpu *gpu)
 {
+    vgpu_ppgtt_fini(&gpu->ppgtt);
     vgpu_ggtt_fini(&gpu->ggtt);
     vgpu_vram_fini(&gpu->vram);
 }
@@ -347,6 +353,7 @@ static void vgpu_close(struct umdev_device *dev)
     vgpu_engine_quiesce(gpu);
     vgpu_regs_stop(gpu);
     pthread_mutex_unlock(&gpu->parent->lock);
+    vgpu_ppgtt_clear(&gpu->ppgtt);
     vgpu_aperture_clear(gpu);
 }
 
@@ -358,6 +365,7 @@ static int vgpu_reset(struct umdev_device *dev)
     vgpu_engine_quiesce(gpu);
     vgpu_clear(gpu);
     pthread_mutex_unlock(&gpu->parent->lock);
+    vgpu_ppgtt_clear(&gpu->ppgtt);
     vgpu_aperture_clear(gpu);
     /* The next client must not see this one's pictures; freed pages come back as zeros. */
     if (madvise(gpu->vram.bytes, gpu->vram.share, MADV_REMOVE))

@@ -16,9 +16,10 @@
  * for what umdev grants the client to give pages back. The locks of ggtt.h and vram.h come after.
  * No umdev function is called under the lock.
  *
- * Nothing but numbers is kept from one turn to the next: pins end with the turn (pins.h). A client
- * that unmaps memory makes the turn end; the next touch of that memory is a fault that stops the
- * ring. umdev's calls of the mmu come at any time, and take the mmu's own lock only.
+ * From one turn to the next nothing is kept but numbers, as pins end with the turn (pins.h), and
+ * what page tables in guest memory say, with the pages that they name (ppgtt.h). A client that
+ * unmaps memory makes the turn end; the next touch of that memory is a fault that stops the ring.
+ * umdev's calls of the mmu come at any time, and take the mmu's own lock only.
  */
 #ifndef VGPU_VGPU_H
 #define VGPU_VGPU_H
@@ -68,9 +69,11 @@ struct vgpu {
     struct vgpu_ring ring;
     struct vgpu_mmu mmu;
     struct vgpu_pins pins; /* the ring's */
+    struct vgpu_ppgtt ppgtt;
 
     bool queued, running;
     bool settling; /* the keeper's turn, after this step of the ring: */
+    bool serving;  /* … which is to read page tables */
     enum vgpu_step settle_step;
     pthread_cond_t settle; /* `settling` or `keeper_stop` */
     bool keeper_stop;
@@ -115,6 +118,15 @@ void vgpu_engine_kick(struct vgpu *gpu);
  */
 void vgpu_engine_quiesce(struct vgpu *gpu);
 
+/*
+ * Lock held, dropped while waiting: from now on, until it is released, no engine executes the
+ * device, and its keeper reads no page tables. Nothing else is waited for.
+ */
+void vgpu_engine_hold(struct vgpu *gpu);
+void vgpu_engine_release(struct vgpu *gpu);
+
+/* Log what stopped the ring. The ring is the caller's. */
+void vgpu_engine_log_fault(struct vgpu *gpu);
 /* Lock held, dropped to interrupt: show the client how far its ring is. */
 void vgpu_engine_publish(struct vgpu *gpu, enum vgpu_step step, uint32_t interrupts);
 /* Lock held: an engine or the keeper has done its turn, and is not `running` or `settling` any

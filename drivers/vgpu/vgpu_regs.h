@@ -115,6 +115,8 @@
 #define VGPU_REG_CNT_ENGINE_NS      0x10c8 /* engine time used, nanoseconds */
 #define VGPU_REG_CNT_FAULTS         0x10d0 /* touches of aperture pages, answered */
 #define VGPU_REG_CNT_REFUSED        0x10d8 /* … and refused */
+#define VGPU_REG_CNT_TABLES_READ    0x10e0 /* page tables read, the first time or again */
+#define VGPU_REG_CNT_ENTRIES        0x10e8 /* entries of theirs found changed */
 
 /* VRAM that comes and goes, and the aperture. */
 #define VGPU_REG_VRAM_QUOTA   0x1100 /* RO 64: bytes the VRAM may grow to; its address space */
@@ -122,6 +124,10 @@
 #define VGPU_REG_VRAM_POOL    0x1110 /* RO 64: bytes that nobody has now; any device may */
 #define VGPU_REG_GGTT_ENTRIES 0x1118 /* RO 32: pages of the aperture */
 #define VGPU_REG_GGTT_INDEX   0x111c /* RW 32: the entry that VGPU_REG_GGTT begins with */
+
+/* What the device keeps of page tables (VGPU_OP_PPGTT) now. */
+#define VGPU_REG_PPGTT_TABLES 0x1120 /* RO 64: tables, and large entries that are taken apart */
+#define VGPU_REG_PPGTT_PINNED 0x1128 /* RO 64: bytes of guest memory pinned by their entries */
 
 /* The window to the GGTT: entries of 64 bits, from GGTT_INDEX on. */
 #define VGPU_REG_GGTT    0x8000
@@ -132,8 +138,22 @@
 #define VGPU_GGTT_WRITABLE (1u << 1)
 /* VGPU_SPACE_VRAM or VGPU_SPACE_GUEST. Other bits of 11:0 must be 0. */
 
+/*
+ * Page tables (VGPU_OP_PPGTT): pages of 512 entries of 64 bits. An entry that names memory is as
+ * one of the GGTT; one that names a table is the table's IOVA, VGPU_GGTT_VALID and
+ * VGPU_SPACE_GUEST.
+ */
+#define VGPU_PPGTT_LARGE      (1u << 7) /* in tables of levels 2 and 3: 2 MiB, 1 GiB of memory */
+#define VGPU_PPGTT_ENTRIES    512u
+#define VGPU_PPGTT_LEVELS_MIN 2u
+#define VGPU_PPGTT_LEVELS_MAX 4u
+#define VGPU_PPGTT_TABLES_MAX 4096u /* of a device */
+#define VGPU_PPGTT_PROCESSES  16u   /* roots that are remembered */
+/* Bits of an address under so many levels of tables. */
+#define VGPU_PPGTT_BITS(levels) (12u + 9u * (levels))
+
 #define VGPU_ID      0x55504756u /* "VGPU" */
-#define VGPU_VERSION 0x00010001u /* major << 16 | minor */
+#define VGPU_VERSION 0x00010002u /* major << 16 | minor */
 
 #define VGPU_CONTROL_RUN   (1u << 0) /* execute the ring */
 #define VGPU_CONTROL_RESET (1u << 1) /* stop, forget the ring and its error; reads as 0 */
@@ -159,7 +179,7 @@ enum vgpu_error {
     VGPU_ERR_BOUNDS = 7,          /* not VRAM that is there, or wraps around the address space */
     VGPU_ERR_PARAMETER = 8,       /* another value out of range */
     VGPU_ERR_KERNEL = 9,          /* no such compute kernel */
-    VGPU_ERR_NESTED = 10,         /* a BATCH inside a batch */
+    VGPU_ERR_NESTED = 10,         /* a BATCH or PPGTT inside a batch */
     VGPU_ERR_DMA_UNMAPPED = 11,   /* guest address not mapped */
     VGPU_ERR_DMA_PROTECTION = 12, /* mapped, but not readable or not writable */
     VGPU_ERR_DMA_NO_FILE = 13,    /* mapped without a file: the device can't reach it */
@@ -167,6 +187,11 @@ enum vgpu_error {
     VGPU_ERR_DMA_DISABLED = 15,   /* bus mastering is off */
     VGPU_ERR_DMA_NO_ROOM = 16,    /* the host can't pin it: its memory, its limit */
     VGPU_ERR_NO_VRAM = 17,        /* ALLOC: the parent has not so many pages left */
+    VGPU_ERR_SPACE = 18,          /* a space, or a command, that can't be used here */
+    VGPU_ERR_VIRT_UNMAPPED = 19,  /* virtual address without a valid entry */
+    VGPU_ERR_VIRT_PROTECTION = 20, /* its entry is not writable */
+    VGPU_ERR_VIRT_ENTRY = 21,      /* an entry on the way that can't be */
+    VGPU_ERR_VIRT_TABLES = 22,     /* more than VGPU_PPGTT_TABLES_MAX */
 };
 
 /* ------------------------------------------------------------------ limits */
@@ -195,6 +220,7 @@ enum vgpu_opcode {
     VGPU_OP_GGTT_LOAD = 8,
     VGPU_OP_ALLOC = 9,
     VGPU_OP_FREE = 10,
+    VGPU_OP_PPGTT = 11,
     VGPU_OP_COUNT,
 };
 
@@ -214,8 +240,9 @@ enum vgpu_format {
 };
 
 /* Where an address points: ored into vgpu_surface.format, or alone in `space` fields. */
-#define VGPU_SPACE_VRAM  0u
-#define VGPU_SPACE_GUEST (1u << 8)
+#define VGPU_SPACE_VRAM    0u
+#define VGPU_SPACE_GUEST   (1u << 8)
+#define VGPU_SPACE_VIRTUAL (1u << 9) /* by the page tables in force */
 
 /* Packet flags. */
 #define VGPU_BLEND_STRAIGHT (1u << 0) /* the source's colours are not multiplied by its alpha */
@@ -230,14 +257,15 @@ enum vgpu_format {
 
 struct vgpu_header {
     uint32_t word; /* VGPU_HEADER(): opcode 7:0, flags 15:8, length in dwords 31:16 */
-    uint32_t arg;  /* BLEND: constant alpha; DISPATCH: kernel; BATCH, GGTT_LOAD: space; else 0 */
+    uint32_t arg; /* BLEND: constant alpha; DISPATCH: kernel; BATCH, GGTT_LOAD, FENCE: space; PPGTT:
+                     levels; else 0 */
 };
 
 struct vgpu_surface {
     uint32_t format; /* enum vgpu_format | VGPU_SPACE_* */
     uint32_t pitch;  /* bytes from a row to the next */
     uint32_t width, height;
-    uint64_t address; /* VRAM offset or IOVA of pixel (0, 0); aligned to a pixel, as is the pitch */
+    uint64_t address; /* of pixel (0, 0), in its space; aligned to a pixel, as is the pitch */
 };
 
 struct vgpu_rect {
@@ -265,7 +293,8 @@ struct vgpu_copy { /* and BLEND */
 
 struct vgpu_fence {
     struct vgpu_header header;
-    uint64_t address; /* IOVA, 8-aligned; 0 without VGPU_FENCE_WRITE */
+    uint64_t
+        address; /* 8-aligned: virtual with VGPU_SPACE_VIRTUAL, else an IOVA; 0 without _WRITE */
     uint64_t value;
 };
 
@@ -297,6 +326,11 @@ struct vgpu_alloc { /* [address, address + bytes) of the VRAM, whole pages beyon
 struct vgpu_free {
     struct vgpu_header header;
     uint64_t address, bytes; /* as ALLOC's */
+};
+
+struct vgpu_ppgtt_set {
+    struct vgpu_header header; /* arg: levels; 0: none are in force */
+    uint64_t root;             /* IOVA of the top table; 0 without levels */
 };
 
 struct vgpu_mandelbrot {

@@ -17,7 +17,7 @@
 
 #define COMMAND_NAME "cdi"
 
-#define CDI_VERSION "0.6.0"
+#define CDI_VERSION "0.5.0"
 #define CDI_VENDOR  "umdev.org"
 
 static const char help[] =
@@ -47,7 +47,7 @@ static char *socket_folder(const json_t *device)
     return copy ? strdup(dirname(copy)) : NULL;
 }
 
-/* NULL: out of memory. */
+/* Of version 0.5.0, so without annotations: what Debian 12's Podman reads. NULL: out of memory. */
 static json_t *device_spec(const json_t *device, const char *folder)
 {
     const char *uuid = asking_text(device, "uuid");
@@ -55,11 +55,9 @@ static json_t *device_spec(const json_t *device, const char *folder)
     json_t *socket_env = json_sprintf("UMDEV_SOCKET=%s", socket);
     json_t *uuid_env = json_sprintf("UMDEV_UUID=%s", uuid);
 
-    return json_pack("{s:s, s:{s:s, s:s}, s:{s:[o, o], s:[{s:s, s:s, s:[s, s, s, s]}]}}", "name",
-                     uuid, "annotations", "umdev.type", asking_text(device, "type"), "umdev.parent",
-                     asking_text(device, "parent"), "containerEdits", "env", socket_env, uuid_env,
-                     "mounts", "hostPath", folder, "containerPath", folder, "options", "bind",
-                     "nosuid", "nodev", "rw");
+    return json_pack("{s:s, s:{s:[o, o], s:[{s:s, s:s, s:[s, s, s, s]}]}}", "name", uuid,
+                     "containerEdits", "env", socket_env, uuid_env, "mounts", "hostPath", folder,
+                     "containerPath", folder, "options", "bind", "nosuid", "nodev", "rw");
 }
 
 /* The specification of a kind in `specs`, an object by drivers' names. */

@@ -46,6 +46,8 @@ def environment(tmp_path_factory):
         "PKG_CONFIG_SYSROOT_DIR": str(root),
         # The path that is built in leads to where it is not installed.
         "UMDEV_DRIVER_PATH": f"{installed / libdir}/umdev",
+        "UMDEV_ROOT": str(root),
+        "UMDEV_HAS_PNG": "yes" if list(root.rglob("umdev-screenshot")) else "",
         "LC_ALL": "C.UTF-8",
     }
     environment.pop("UMDEV_BUILD_DIR", None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What README.md shows works: its driver, its commands, its client's calls, its links, its options."""
+"""What README.md shows works: its driver, its commands, its client's calls."""
 
 import re
 import subprocess
@@ -34,7 +34,8 @@ def test_driver(environment, tmp_path):
     for _, kind, text in blocks(README):
         if kind == "console":
             for command, _ in commands(text):
-                if "…" not in command:  # QEMU's command line is longer than a README
+                # QEMU's command line is longer than a README; tests/install installs.
+                if "…" not in command and not command.startswith("install "):
                     subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True)
                     ran += 1
     assert ran == 2
@@ -51,12 +52,6 @@ def test_commands_are_there(environment):
     assert {"run", "probe", "demo", "bench"} <= shown
     for command in shown:
         subprocess.run(["umdev", command, "--help"], env=environment, check=True, stdout=subprocess.DEVNULL)
-
-
-def test_links_lead_somewhere():
-    for page in [README, *(TOP / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            assert "://" in link or (page.parent / link).exists(), f"{page}: {link}"
 
 
 def test_man_pages_are_installed():

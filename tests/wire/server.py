@@ -84,11 +84,15 @@ class Server:
             command = [umdev, "run", driver, *arguments, "--socket", self.path]
         else:
             command = [BUILD_DIR / "tests/drivers/testhost", driver, *self.paths]
+        self.words = command
+        self._start()
+
+    def _start(self):
         environment = dict(os.environ)
         environment.setdefault("UMDEV_DRIVER_PATH", str(BUILD_DIR / "tests/drivers"))
         with open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen(
-                command,
+                self.words,
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
@@ -116,11 +120,12 @@ class Server:
 
     @staticmethod
     def _first_client(path, deadline):
-        """A socket can be seen a moment before its owner listens."""
+        """A socket can be seen a moment before its owner listens, one of a dead owner till it is
+        replaced."""
         while True:
             try:
                 return Client(path)
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, FileNotFoundError):
                 assert time.monotonic() < deadline, "nobody listens"
                 time.sleep(0.001)
 
@@ -134,6 +139,11 @@ class Server:
             if (now.fds, now.threads) < (least.fds, least.threads):
                 least, since = now, time.monotonic()
         return least
+
+    def start_again(self):
+        """The same command at the same sockets, after a death."""
+        assert not self.alive()
+        self._start()
 
     def stderr(self):
         """All of it up to a sanitizer's report, the end of it otherwise."""

@@ -75,6 +75,12 @@ static uint64_t bus_of(const struct umdev_device *dev, long page)
     }
 }
 
+/* By a pin that begins or ends. */
+static void note_write(struct umdev_device *dev, long page, unsigned prot)
+{
+    dev->written[page] |= dev->tracked[page] && prot & UMDEV_WRITE;
+}
+
 static void enter_page(struct umdev_device *dev, long page, unsigned prot)
 {
     prot = prot & UMDEV_WRITE ? dev->prot[page] : UMDEV_READ;
@@ -106,6 +112,7 @@ int umdev_dma_pin(struct umdev_device *dev, umdev_iova_t iova, size_t count, uns
         long page = page_of(first) + (long)i;
 
         dev->pins[page]++;
+        note_write(dev, page, prot);
         enter_page(dev, page, prot);
         bus[i] = umdev_bus(bus_of(dev, page));
     }
@@ -118,6 +125,7 @@ void umdev_dma_unpin(struct umdev_device *dev, umdev_iova_t iova, size_t count)
         long page = page_of(iova.value) + (long)i;
 
         assert_true(dev->pins[page] > 0);
+        note_write(dev, page, dev->entered[page]);
         if (--dev->pins[page])
             continue;
         dev->entered[page] = 0;
@@ -126,6 +134,59 @@ void umdev_dma_unpin(struct umdev_device *dev, umdev_iova_t iova, size_t count)
     }
     if (dev->mode != UMDEV_BUS_IDENTITY)
         vgpu_mmu_flush(&dev->mmu);
+}
+
+static int check_tracked(const struct umdev_device *dev, umdev_iova_t iova, uint64_t size)
+{
+    assert_int_equal(size, MACHINE_PAGE);
+    assert_int_equal(iova.value % MACHINE_PAGE, 0);
+    return page_of(iova.value) < 0 || !dev->prot[page_of(iova.value)] ? -EFAULT : 0;
+}
+
+int umdev_track_add(struct umdev_device *dev, umdev_iova_t iova, uint64_t size)
+{
+    int ret = check_tracked(dev, iova, size);
+
+    if (!ret)
+        dev->tracked[page_of(iova.value)]++;
+    return ret;
+}
+
+int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t size)
+{
+    int ret = check_tracked(dev, iova, size);
+
+    if (!ret) {
+        assert_true(dev->tracked[page_of(iova.value)] > 0);
+        if (--dev->tracked[page_of(iova.value)] == 0)
+            dev->written[page_of(iova.value)] = false;
+    }
+    return ret;
+}
+
+int umdev_track_seen(struct umdev_device *dev, umdev_iova_t iova, const void *page)
+{
+    (void)page;
+    assert_true(page_of(iova.value) >= 0 && dev->tracked[page_of(iova.value)] > 0);
+    return 0;
+}
+
+int umdev_track_collect(struct umdev_device *dev, const struct umdev_track_range **ranges,
+                        size_t *count)
+{
+    *count = 0;
+    for (uint32_t i = 0; i < MACHINE_PAGES; i++) {
+        if (!dev->written[i])
+            continue;
+        dev->written[i] = false;
+        dev->ranges[(*count)++] = (struct umdev_track_range){
+            umdev_iova(MACHINE_IOVA + (uint64_t)i * MACHINE_PAGE),
+            MACHINE_PAGE,
+            UMDEV_TRACK_WRITTEN,
+        };
+    }
+    *ranges = dev->ranges;
+    return 0;
 }
 
 /* ------------------------------------------------------------------ the machine */
@@ -182,15 +243,21 @@ void machine_init(struct machine *machine, uint64_t vram_size, bool contiguous, 
     machine->scratch = must_alloc(sizeof(union vgpu_scratch));
     machine->ring.memory = (struct vgpu_memory){
         .pins = &machine->pins,
+        .ppgtt = &machine->ppgtt,
         .vram = &machine->pages,
         .ggtt = &machine->ggtt,
         .pool = &machine->pool,
     };
+    vgpu_ppgtt_init(&machine->ppgtt, &machine->ring.memory);
     machine_restart(machine);
 }
 
 void machine_free(struct machine *machine)
 {
+    vgpu_ppgtt_clear(&machine->ppgtt);
+    vgpu_ppgtt_fini(&machine->ppgtt);
+    for (uint32_t i = 0; i < MACHINE_PAGES; i++)
+        assert_int_equal(machine->guest.tracked[i], 0);
     assert_int_equal(machine_pinned(machine), 0);
     vgpu_mmu_fini(&machine->guest.mmu);
     vgpu_ggtt_fini(&machine->ggtt);
@@ -215,7 +282,24 @@ void machine_peek(const struct machine *machine, uint64_t iova, void *buf, size_
 
 void machine_poke(struct machine *machine, uint64_t iova, const void *buf, size_t len)
 {
-    move(&machine->guest, iova, (uint8_t *)buf, len, true);
+    struct umdev_device *dev = &machine->guest;
+
+    move(dev, iova, (uint8_t *)buf, len, true);
+    for (long page = page_of(iova); page <= page_of(iova + len - 1); page++)
+        dev->written[page] |= dev->tracked[page] > 0;
+}
+
+void machine_protect(struct machine *machine, uint64_t iova, uint64_t pages, unsigned prot)
+{
+    struct umdev_device *dev = &machine->guest;
+
+    if (!prot)
+        vgpu_ppgtt_unmap(&machine->ppgtt, iova, iova + pages * MACHINE_PAGE - 1);
+    for (long page = page_of(iova); pages > 0; page++, pages--) {
+        assert_int_equal(dev->pins[page], 0);
+        assert_int_equal(dev->tracked[page], 0);
+        dev->prot[page] = (uint8_t)prot;
+    }
 }
 
 static void put(struct machine *machine, const void *packet, uint32_t bytes)
@@ -267,16 +351,19 @@ enum vgpu_step machine_run(struct machine *machine)
 {
     enum vgpu_step step;
 
+    vgpu_ppgtt_collect(&machine->ppgtt);
     do {
         step =
             vgpu_ring_step(&machine->ring, machine->tail, machine->scratch, &machine->interrupts);
+        if (step == VGPU_STEP_WAIT)
+            step = vgpu_ring_serve(&machine->ring);
         settle(machine);
         machine->steps++;
         for (unsigned i = 0; i < VGPU_HOLDS; i++)
             assert_int_equal(machine->pins.holds[i].users, 0);
     } while (step == VGPU_STEP_MORE || step == VGPU_STEP_DONE);
     vgpu_pins_drop(&machine->pins);
-    assert_int_equal(machine_pinned(machine), 0);
+    assert_int_equal(machine_pinned(machine), machine->ppgtt.pinned);
     return step;
 }
 

@@ -5,8 +5,9 @@
  * Guest memory is made of pages that lie scattered in one buffer, so that stretches end where the
  * code under test does not expect them to; each page has a protection of its own, and is pinned as
  * umdev would, into the device's mmu. How bus addresses are made says VGPU_BUS in the environment:
- * contiguous (default), paged or identity. The fake counts pins: none may be left after a turn, and
- * of a page that is not pinned nothing can be reached.
+ * contiguous (default), paged or identity. The fake counts pins: none may be left after a turn, but
+ * for those of page tables' entries, and of a page that is not pinned nothing can be reached.
+ * Writes to tracked pages are those of the test and of pins.
  */
 #ifndef TESTS_VGPU_MACHINE_H
 #define TESTS_VGPU_MACHINE_H
@@ -40,6 +41,9 @@ struct umdev_device {
     size_t most;                    /* pages that a pin may have, 0: any */
     uint64_t pin_calls;
     int error; /* what every access fails with, if not 0 */
+    unsigned tracked[MACHINE_PAGES];
+    bool written[MACHINE_PAGES];
+    struct umdev_track_range ranges[MACHINE_PAGES]; /* the last report */
 };
 
 struct machine {
@@ -53,6 +57,7 @@ struct machine {
     union vgpu_scratch *scratch;
     struct vgpu_ring ring;
     struct vgpu_pins pins;
+    struct vgpu_ppgtt ppgtt;
     uint32_t tail;
     uint32_t interrupts; /* collected */
     uint64_t steps;
@@ -72,9 +77,12 @@ void machine_poke(struct machine *machine, uint64_t iova, const void *buf, size_
 
 /* Write a packet into the ring, padding its end where the packet does not fit. */
 void machine_emit(struct machine *machine, const void *packet, uint32_t bytes);
+/* The client takes pages away, or gives them back with a protection. */
+void machine_protect(struct machine *machine, uint64_t iova, uint64_t pages, unsigned prot);
+
 /* Pins of all pages. */
 unsigned machine_pinned(const struct machine *machine);
-/* Step to the tail, in one turn: VGPU_STEP_IDLE, or VGPU_STEP_FAULT. */
+/* A doorbell; then step to the tail, in one turn: VGPU_STEP_IDLE, or VGPU_STEP_FAULT. */
 enum vgpu_step machine_run(struct machine *machine);
 /* Emit, run, and expect success. */
 void machine_do(struct machine *machine, const void *packet, uint32_t bytes);
