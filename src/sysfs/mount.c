@@ -49,7 +49,10 @@ static bool is_dead(const char *path)
 
 /* ------------------------------------------------------------------ the helper of users */
 
-/* `sock` −1: it needs none. The helper's exit status, or −errno. */
+/*
+ * `sock` −1: it needs none. The helper's exit status, or −errno. 0 also where the program has its
+ * children forgotten (SIGCHLD ignored), so that there is no status.
+ */
 static int run_helper(char *const *argv, int sock)
 {
     CLEANUP_FREE char *path = NULL;
@@ -74,7 +77,7 @@ static int run_helper(char *const *argv, int sock)
         return -ret;
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR)
-            return -errno;
+            return errno == ECHILD ? 0 : -errno;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
 }

@@ -9,12 +9,10 @@ import json
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
-from tree import UUIDS, text
+from tree import UUIDS, mdevctl_of_trixie, text
 
-HERE = Path(__file__).resolve().parent
 NAMESPACE = 'mount --bind "$0" /sys && mount --bind "$1" /etc/mdevctl.d && shift && exec "$@"'
 
 
@@ -37,15 +35,15 @@ class Trixie:
     """A newer one, kept in a cache; its root is the folder that has the tree as sys."""
 
     def __init__(self, tree):
-        fetched = subprocess.run([HERE / "fetch-mdevctl"], capture_output=True, text=True, check=False)
-        if fetched.returncode:
-            pytest.skip(f"no mdevctl of trixie: {fetched.stderr.strip().splitlines()[-1]}")
+        command, why_not = mdevctl_of_trixie()
+        if not command:
+            pytest.skip(f"no mdevctl of trixie: {why_not}")
         self.config = tree.folder / "etc/mdevctl.d"
         self.config.mkdir(parents=True)
         for name in ("callouts", "notifiers"):
             (tree.folder / "usr/lib/mdevctl/scripts.d" / name).mkdir(parents=True)
             (self.config / "scripts.d" / name).mkdir(parents=True)
-        self.command = [fetched.stdout.strip()]
+        self.command = [command]
         self.environment = dict(os.environ, MDEVCTL_ENV_ROOT=str(tree.folder))
 
 

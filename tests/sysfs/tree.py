@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import errno
+import functools
 import json
 import os
 import re
@@ -53,6 +54,20 @@ def store_errno(path, data):
 
 def text(path):
     return Path(path).read_text()
+
+
+@functools.lru_cache
+def mdevctl_of_trixie():
+    """(the command, or None; why not)"""
+    try:
+        fetched = subprocess.run(
+            [Path(__file__).resolve().parent / "fetch-mdevctl"], capture_output=True, text=True, timeout=120, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None, "the archive does not answer"
+    if fetched.returncode:
+        return None, (fetched.stderr.strip() or "?").splitlines()[-1]
+    return fetched.stdout.strip(), None
 
 
 class CannotMount(Exception):
