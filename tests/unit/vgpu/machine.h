@@ -6,8 +6,8 @@
  * code under test does not expect them to; each page has a protection of its own, and is pinned as
  * umdev would, into the device's mmu. How bus addresses are made says VGPU_BUS in the environment:
  * contiguous (default), paged or identity. The fake counts pins: none may be left after a turn, but
- * for those of page tables' entries, and of a page that is not pinned nothing can be reached. Writes
- * to tracked pages are those of the test and of pins.
+ * for those of page tables' entries, and of a page that is not pinned nothing can be reached.
+ * Writes to tracked pages are those of the test and of pins.
  */
 #ifndef TESTS_VGPU_MACHINE_H
 #define TESTS_VGPU_MACHINE_H

@@ -80,13 +80,17 @@ void rig_start(struct rig *rig)
 /* The device is busy for as long as its last client's session takes to end. */
 static struct umdev_client *connect_pair(const struct rig *rig)
 {
+    const struct umdev_connect_options options = {
+        .struct_size = sizeof(options),
+        .tracker = rig->tracker,
+    };
     struct umdev_client *client = NULL;
     int pair[2], ret;
 
     do {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
         assert_int_equal(umdev_host_serve_fd(rig->host, rig->uuid, pair[0]), 0);
-        ret = umdev_connect_fd(pair[1], NULL, &client);
+        ret = umdev_connect_fd(pair[1], &options, &client);
     } while (ret == -EBUSY);
     assert_int_equal(ret, 0);
     return client;
@@ -107,8 +111,8 @@ void rig_attach(struct rig *rig, struct umdev_client *client)
     assert_int_equal(ftruncate(rig->memfd, RIG_MEMORY), 0);
     rig->memory = mmap(NULL, RIG_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, rig->memfd, 0);
     assert_ptr_not_equal(rig->memory, MAP_FAILED);
-    assert_int_equal(umdev_client_dma_map(rig->client, rig->memfd, 0, umdev_iova(RIG_IOVA),
-                                          RIG_MEMORY, UMDEV_RW),
+    assert_int_equal(umdev_client_dma_map_at(rig->client, rig->memfd, 0, umdev_iova(RIG_IOVA),
+                                             RIG_MEMORY, UMDEV_RW, rig->memory),
                      0);
     assert_int_equal(
         umdev_client_write(rig->client, UMDEV_REGION_CONFIG, 4, &command, sizeof(command)), 0);
@@ -130,7 +134,13 @@ void rig_disconnect(struct rig *rig)
 
 void rig_init(struct rig *rig, struct umdev_host *host, const char *type)
 {
-    *rig = (struct rig){.host = host};
+    rig_init_tracked(rig, host, type, NULL);
+}
+
+void rig_init_tracked(struct rig *rig, struct umdev_host *host, const char *type,
+                      struct umdev_tracker *tracker)
+{
+    *rig = (struct rig){.host = host, .tracker = tracker};
     assert_int_equal(umdev_host_create(host, "gpu", type, NULL, rig->uuid, NULL), 0);
     rig_connect(rig);
 }
@@ -194,13 +204,23 @@ void rig_finish(struct rig *rig, uint64_t value)
     assert_true(rig_read64(rig, VGPU_REG_FENCE) == value);
 }
 
-uint64_t rig_pinned(const struct rig *rig)
+static struct umdev_host_stats stats_of(const struct rig *rig)
 {
     struct umdev_host_stats stats = {.struct_size = sizeof(stats)};
 
     assert_int_equal(umdev_host_get_stats(rig->host, rig->uuid, &stats), 0);
     assert_int_equal(stats.failed, 0);
-    return stats.dma_pinned_bytes;
+    return stats;
+}
+
+uint64_t rig_pinned(const struct rig *rig)
+{
+    return stats_of(rig).dma_pinned_bytes;
+}
+
+uint64_t rig_tracked(const struct rig *rig)
+{
+    return stats_of(rig).tracked_pages;
 }
 
 void rig_wait_unpinned(const struct rig *rig)

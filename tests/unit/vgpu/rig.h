@@ -27,6 +27,7 @@ struct rig {
     struct umdev_host *host;
     char uuid[UMDEV_UUID_STR_SIZE];
     struct umdev_client *client;
+    struct umdev_tracker *tracker; /* NULL: none */
     int memfd;
     uint8_t *memory;
     uint32_t tail;
@@ -35,6 +36,9 @@ struct rig {
 
 /* A new device of `type`, and a client on it with memory, interrupts and a running ring. */
 void rig_init(struct rig *rig, struct umdev_host *host, const char *type);
+/* The same, with a tracker. */
+void rig_init_tracked(struct rig *rig, struct umdev_host *host, const char *type,
+                      struct umdev_tracker *tracker);
 /* Close the client; remove the device. */
 void rig_free(struct rig *rig);
 /* The two halves of a client's life. Another may follow at once. */
@@ -64,7 +68,9 @@ void rig_finish(struct rig *rig, uint64_t value);
 
 /* Client memory that the device has pinned now. The test ends if the device has failed. */
 uint64_t rig_pinned(const struct rig *rig);
-/* Wait until nothing is: the engine's turn is over. */
+/* Pages of its memory that are tracked for writes. */
+uint64_t rig_tracked(const struct rig *rig);
+/* Wait until nothing is pinned: the engine's turn is over. */
 void rig_wait_unpinned(const struct rig *rig);
 
 /* A FILL of `rows` rows of 4096 pixels in VRAM, from the start. */

@@ -15,7 +15,8 @@
 static uint64_t allocated[] = {1 << 2};
 static struct vgpu_vram vram = {.share = VRAM, .size = VRAM + 4 * VGPU_PAGE, .pages = allocated};
 static struct vgpu_ggtt ggtt = {.count = ENTRIES, .vram = &vram};
-static const struct vgpu_memory memory = {.vram = &vram, .ggtt = &ggtt};
+static struct vgpu_ppgtt no_tables;
+static const struct vgpu_memory memory = {.vram = &vram, .ggtt = &ggtt, .ppgtt = &no_tables};
 
 static const struct vgpu_surface picture = {
     .format = VGPU_FORMAT_ARGB8888, .pitch = 256, .width = 64, .height = 32, .address = 4096};
@@ -40,6 +41,7 @@ union packet {
     struct vgpu_ggtt_load ggtt_load;
     struct vgpu_alloc alloc;
     struct vgpu_free free;
+    struct vgpu_ppgtt_set ppgtt_set;
     uint32_t words[VGPU_PACKET_MAX / 4];
 };
 
@@ -138,10 +140,15 @@ static union packet good_free(void)
     return PACKET(free, VGPU_OP_FREE, 0, .address = VRAM + VGPU_PAGE, .bytes = VGPU_PAGE);
 }
 
+static union packet good_ppgtt(void)
+{
+    return PACKET(ppgtt_set, VGPU_OP_PPGTT, VGPU_PPGTT_LEVELS_MAX, .root = 4096);
+}
+
 static union packet (*const good[])(void) = {
     good_fill,       good_copy,      good_blend, good_fence,     good_batch,
     good_mandelbrot, good_matmul,    good_blur,  good_histogram, good_plasma,
-    good_ggtt_fill,  good_ggtt_load, good_alloc, good_free,
+    good_ggtt_fill,  good_ggtt_load, good_alloc, good_free,      good_ppgtt,
 };
 #define NGOOD (sizeof(good) / sizeof(good[0]))
 
@@ -222,7 +229,9 @@ static void test_surfaces(void **state)
     (void)state;
     EXPECT(good_fill, p.fill.dst.format = 0, VGPU_ERR_SURFACE, AT(fill, dst.format));
     EXPECT(good_fill, p.fill.dst.format = 4, VGPU_ERR_SURFACE, AT(fill, dst.format));
-    EXPECT(good_fill, p.fill.dst.format |= 1 << 9, VGPU_ERR_RESERVED, AT(fill, dst.format));
+    EXPECT(good_fill, p.fill.dst.format |= 1 << 10, VGPU_ERR_RESERVED, AT(fill, dst.format));
+    EXPECT(good_fill, p.fill.dst.format |= 3 << 8, VGPU_ERR_RESERVED, AT(fill, dst.format));
+    EXPECT(good_fill, p.fill.dst.format |= 1 << 9, VGPU_ERR_SPACE, AT(fill, dst.format));
     EXPECT(good_fill, p.fill.dst.width = 0, VGPU_ERR_SURFACE, AT(fill, dst.width));
     EXPECT(good_fill, p.fill.dst.width = VGPU_SURFACE_MAX + 1, VGPU_ERR_SURFACE,
            AT(fill, dst.width));
@@ -350,6 +359,11 @@ static void test_parameters(void **state)
     EXPECT(good_alloc, p.alloc.result = 4, VGPU_ERR_PARAMETER, AT(alloc, result));
     EXPECT(good_alloc, p.header.word &= ~0xff00u, VGPU_ERR_RESERVED, AT(alloc, result));
     EXPECT(good_free, p.free.address = VRAM - VGPU_PAGE, VGPU_ERR_BOUNDS, AT(free, address));
+    EXPECT(good_ppgtt, p.ppgtt_set.root += 8, VGPU_ERR_PARAMETER, AT(ppgtt_set, root));
+    EXPECT(good_ppgtt, p.header.arg = 0, VGPU_ERR_RESERVED, AT(ppgtt_set, root));
+    EXPECT(good_ppgtt, p.header.arg = 1, VGPU_ERR_PARAMETER, 4);
+    EXPECT(good_ppgtt, p.header.arg = 5, VGPU_ERR_PARAMETER, 4);
+    EXPECT(good_ppgtt, p.header.arg = UINT32_MAX, VGPU_ERR_PARAMETER, 4);
     EXPECT(good_free, p.free.bytes = 0, VGPU_ERR_PARAMETER, AT(free, bytes));
     /* Of the VRAM beyond the share only what is allocated is there. */
     EXPECT(good_fill, p.fill.dst.address = VRAM, VGPU_ERR_BOUNDS, AT(fill, dst.address));
@@ -379,7 +393,7 @@ static void check_area(const struct vgpu_area *area)
     assert_true(area->pitch >= (uint64_t)area->width * area->bpp);
     assert_true(area->address % area->bpp == 0 && area->pitch % area->bpp == 0);
     assert_true(vgpu_area_last(area) >= area->address);
-    assert_true(area->guest ||
+    assert_true(area->space != VGPU_IN_VRAM ||
                 vgpu_vram_holds(&vram, area->address, vgpu_area_last(area) - area->address + 1));
 }
 

@@ -129,8 +129,8 @@ static void test_torn(void **state)
     vgpu_mmu_unmap(&machine->guest.mmu, hold->bus[1].value, PAGE);
     assert_true(vgpu_pins_reach(&machine->pins, hold, MACHINE_IOVA, 3 * PAGE, &ptr) <= PAGE);
     assert_int_equal(vgpu_pins_reach(&machine->pins, hold, MACHINE_IOVA + PAGE, 2 * PAGE, &ptr), 0);
-    assert_false(vgpu_memory_read(&machine->ring.memory, true, MACHINE_IOVA + 2 * PAGE - 4, &value,
-                                  8, &fault));
+    assert_false(vgpu_memory_read(&machine->ring.memory, VGPU_IN_GUEST, MACHINE_IOVA + 2 * PAGE - 4,
+                                  &value, 8, &fault));
     assert_int_equal(fault.code, VGPU_ERR_DMA_UNMAPPED);
 }
 
@@ -142,8 +142,12 @@ static void test_foreign(void **state)
 {
     struct machine *machine = *state;
     const struct vgpu_memory *memory = &machine->ring.memory;
-    const struct vgpu_area area = {
-        .guest = true, .bpp = 4, .width = 16, .height = 1, .pitch = 64, .address = MACHINE_IOVA};
+    const struct vgpu_area area = {.space = VGPU_IN_GUEST,
+                                   .bpp = 4,
+                                   .width = 16,
+                                   .height = 1,
+                                   .pitch = 64,
+                                   .address = MACHINE_IOVA};
     struct machine other;
     struct vgpu_hold *theirs, *mine;
     struct vgpu_fault fault;
@@ -159,10 +163,10 @@ static void test_foreign(void **state)
     vgpu_pins_put(mine);
     mine->bus[0] = theirs->bus[0];
     assert_int_equal(vgpu_pins_reach(&machine->pins, mine, MACHINE_IOVA, 8, &ptr), 0);
-    assert_false(vgpu_memory_read(memory, true, MACHINE_IOVA, &value, 8, &fault));
+    assert_false(vgpu_memory_read(memory, VGPU_IN_GUEST, MACHINE_IOVA, &value, 8, &fault));
     assert_int_equal(fault.code, VGPU_ERR_DMA_UNMAPPED);
-    assert_false(vgpu_memory_write(memory, true, MACHINE_IOVA, &value, 8, &fault));
-    assert_false(vgpu_memory_store64(memory, MACHINE_IOVA, 1, &fault));
+    assert_false(vgpu_memory_write(memory, VGPU_IN_GUEST, MACHINE_IOVA, &value, 8, &fault));
+    assert_false(vgpu_memory_store64(memory, VGPU_IN_GUEST, MACHINE_IOVA, 1, &fault));
     view = vgpu_view_open(memory, &area, UMDEV_RW);
     assert_null(vgpu_view_at(&view, MACHINE_IOVA, 4, &len, &fault));
     assert_int_equal(fault.code, VGPU_ERR_DMA_UNMAPPED);

@@ -227,7 +227,7 @@ static struct vgpu_surface wild_surface(uint64_t *random)
 /* A packet that may be right, with a few of its bits wrong. */
 static uint32_t wild_packet(uint64_t *random, uint32_t words[VGPU_PACKET_MAX / 4])
 {
-    static const uint8_t sizes[VGPU_OP_COUNT] = {8, 56, 80, 80, 88, 24, 24};
+    static const uint8_t sizes[VGPU_OP_COUNT] = {8, 56, 80, 80, 88, 24, 24, 24, 24, 32, 24, 16};
     static const uint8_t kernel_sizes[VGPU_KERNEL_COUNT] = {88, 80, 64, 64, 56};
     uint32_t opcode = random_below(random, VGPU_OP_COUNT);
     uint32_t kernel = random_below(random, VGPU_KERNEL_COUNT);
