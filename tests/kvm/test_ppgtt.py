@@ -63,9 +63,9 @@ class Script:
             for index, value in enumerate(pt.words(data)):
                 self.word(RING + offset + index * 8, value)
 
-    def post_fence(self, more=0):
+    def post_fence(self):
         self.fence += 1
-        self.post(pt.fence(FENCE, self.fence, flags=pt.FENCE_WRITE | more))
+        self.post(pt.fence(FENCE, self.fence))
 
     def doorbell(self):
         self.add(f"reg-write {pt.RING_TAIL:#x} {self.ring.tail:#x}")

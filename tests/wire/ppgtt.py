@@ -17,17 +17,16 @@ import struct
 
 from vfiouser import PAGE
 
-VALID, WRITABLE, LARGE, GUEST = 1, 2, 1 << 7, 1 << 8
+VALID, WRITABLE, GUEST = 1, 2, 1 << 8
 VIRTUAL = 1 << 9
 RAW32 = 3
 NOP, FILL, COPY, DISPATCH, FENCE, BATCH, PPGTT = 0, 1, 2, 4, 5, 6, 11
 KERNEL_MANDELBROT = 0
-FENCE_WRITE, FENCE_IRQ = 1, 2
+FENCE_WRITE = 1
 VIRT_UNMAPPED, VIRT_PROTECTION = 19, 20
 
 CONTROL, STATUS, ERROR, ERROR_ADDR = 0x101C, 0x1020, 0x1024, 0x1038
-RING_BASE, RING_SIZE, RING_HEAD, RING_TAIL, FENCE_REG = 0x1048, 0x1050, 0x1054, 0x1058, 0x1060
-CNT_TABLES_READ, PPGTT_TABLES = 0x10E0, 0x1120
+RING_BASE, RING_SIZE, RING_TAIL, FENCE_REG = 0x1048, 0x1050, 0x1058, 0x1060
 RUN, RESET = 1, 2
 RUNNING, BUSY, STOPPED = 1, 2, 4  # in STATUS
 
@@ -116,6 +115,7 @@ class Round:
         self.before, self.packets, self.effects, self.after = before, [], [], []
         self.error = None  # (code, address)
         self.read = set()  # pages that are copied from
+        self.used = set()  # all pages that have to do with it, tables too
 
 
 class Tables:
@@ -172,16 +172,20 @@ class Tables:
     def _children(self, table):
         return [self.at[entry & -PAGE] for entry in self.entries[table] if entry & VALID]
 
-    def _is_tree(self, root):
+    def _reached(self, root):
+        """The tables of a root, or None if one is in two places."""
         seen, left = set(), [root]
         while left:
             table = left.pop()
             if table in seen:
-                return False
+                return None
             seen.add(table)
             if self.levels[table] > 1:
                 left += self._children(table)
-        return True
+        return seen
+
+    def _is_tree(self, root):
+        return self._reached(root) is not None
 
     # ---- changes
 
@@ -333,10 +337,14 @@ class Tables:
         error = self.random.choice(read_only if read_only and self.random.random() < 0.5 else missing)
         return fill(error[1], stamp), error
 
+    def take_writes(self):
+        """What was written since the last time."""
+        writes, self.writes = self.writes, []
+        return writes
+
     def round(self, stamp):
-        """One that uses the tables as they are now, with what was written since the last one."""
-        made = Round(self.writes)
-        self.writes = []
+        """One that uses the tables as they are now."""
+        made = Round(self.take_writes())
         root = self.random.choice(self.roots)
         found = self.virtual(root)
         data = b"".join(self._packet(found, stamp + n, made) for n in range(self.random.randint(1, 5)))
@@ -347,4 +355,6 @@ class Tables:
             data, made.error = self._faulty_packet(found, stamp)
             made.packets.append(data)
         self.content |= dict(made.effects)
+        made.used = self._reached(root) | made.read | {page for page, _ in made.effects}
+        made.used |= {page for page, _, _ in made.after}
         return made
