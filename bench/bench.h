@@ -131,6 +131,9 @@ struct row {
     ROW(vgpu_fill_row) \
     ROW(vgpu_copy_row) \
     ROW(vgpu_ggtt_row) \
+    ROW(vgpu_ppgtt_0_row) \
+    ROW(vgpu_ppgtt_10_row) \
+    ROW(vgpu_ppgtt_1000_row) \
     ROW(memory_server_row) \
     ROW(memory_device_row) \
     ROW(life_create_row)

@@ -113,9 +113,10 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
     struct vgpu_parent *parent = engine->parent;
     uint64_t start = now_ns(), deadline = start + parent->quantum_ns;
     enum vgpu_step step = VGPU_STEP_IDLE;
+    bool keep = false;
 
     gpu->running = true;
-    while (has_work(gpu) && !gpu->hold && start < deadline) {
+    while (!keep && has_work(gpu) && !gpu->hold && start < deadline) {
         uint32_t tail = gpu->regs.tail, interrupts = 0;
         uint64_t end;
 
@@ -129,19 +130,20 @@ static void execute(struct vgpu_engine *engine, struct vgpu *gpu)
         gpu->ring.counters.engine_ns += end - start;
         start = end;
         pthread_mutex_lock(&parent->lock);
-        if (step == VGPU_STEP_WAIT || vgpu_settle_due(&gpu->ring.settle)) {
-            gpu->settling = true;
-            gpu->serving = step == VGPU_STEP_WAIT;
-            gpu->settle_step = step;
-            pthread_cond_signal(&gpu->settle);
-            break;
-        }
-        vgpu_engine_publish(gpu, step, interrupts);
+        keep = step == VGPU_STEP_WAIT || vgpu_settle_due(&gpu->ring.settle);
+        if (!keep)
+            vgpu_engine_publish(gpu, step, interrupts);
     }
     pthread_mutex_unlock(&parent->lock);
     vgpu_pins_drop(&gpu->pins);
     pthread_mutex_lock(&parent->lock);
     gpu->running = false;
+    if (keep) {
+        gpu->settling = true;
+        gpu->serving = step == VGPU_STEP_WAIT;
+        gpu->settle_step = step;
+        pthread_cond_signal(&gpu->settle);
+    }
     vgpu_engine_let_go(gpu);
 }
 

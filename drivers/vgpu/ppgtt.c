@@ -121,6 +121,62 @@ static void drop_process(struct vgpu_ppgtt *ppgtt, struct vgpu_process *process)
 
 /* ------------------------------------------------------------------ reading tables */
 
+/* Entries of a table as they are now. */
+static void update_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table,
+                         const uint64_t *entries)
+{
+    unsigned i = 0;
+
+    while (i < VGPU_PPGTT_ENTRIES) {
+        unsigned end = i;
+
+        /* Pins go together where entries that follow each other changed. */
+        while (end < VGPU_PPGTT_ENTRIES && entries[end] != table->entries[end])
+            end++;
+        if (end == i) {
+            i++;
+            continue;
+        }
+        ppgtt->entries_changed += end - i;
+        if (table->level == 1)
+            vgpu_ppgtt_unpin(ppgtt, table, i, end);
+        for (; i < end; i++) {
+            drop_entry(ppgtt, table, i);
+            table->entries[i] = entries[i];
+        }
+    }
+    ppgtt->generation++;
+}
+
+/* All processes' tables in a page have the same copy of it. */
+static void update_page(struct vgpu_ppgtt *ppgtt, uint64_t iova, const uint64_t *entries)
+{
+    for (unsigned i = 0; i < VGPU_PPGTT_PROCESSES; i++) {
+        struct vgpu_table *table = vgpu_ppgtt_find(ppgtt, &ppgtt->processes[i], iova);
+
+        if (table)
+            update_table(ppgtt, table, entries);
+    }
+}
+
+static void drop_page(struct vgpu_ppgtt *ppgtt, uint64_t iova)
+{
+    for (unsigned i = 0; i < VGPU_PPGTT_PROCESSES; i++) {
+        struct vgpu_table *table = vgpu_ppgtt_find(ppgtt, &ppgtt->processes[i], iova);
+
+        if (table)
+            drop_table(ppgtt, table);
+    }
+}
+
+static bool any_table(const struct vgpu_ppgtt *ppgtt, uint64_t iova)
+{
+    for (unsigned i = 0; i < VGPU_PPGTT_PROCESSES; i++)
+        if (vgpu_ppgtt_find(ppgtt, &ppgtt->processes[i], iova))
+            return true;
+    return false;
+}
+
 /* Between turns of the engine: what it takes to read is unpinned at once. */
 static bool read_table(struct vgpu_ppgtt *ppgtt, uint64_t iova, uint64_t *entries,
                        struct vgpu_fault *fault)
@@ -132,8 +188,12 @@ static bool read_table(struct vgpu_ppgtt *ppgtt, uint64_t iova, uint64_t *entrie
     done = vgpu_memory_read(ppgtt->memory, VGPU_IN_GUEST, iova, entries, TABLE_SIZE, fault);
     vgpu_mmu_leave(mmu);
     vgpu_pins_drop(ppgtt->memory->pins);
-    ppgtt->tables_read += done;
-    return done;
+    if (!done)
+        return false;
+    ppgtt->tables_read++;
+    /* The tracker compares with this, not with what it saw itself at another moment. */
+    (void)umdev_track_seen(device_of(ppgtt), umdev_iova(iova), entries);
+    return true;
 }
 
 /* Track it, then read it: so nothing that is written meanwhile is missed. */
@@ -145,8 +205,10 @@ static bool read_tracked(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table,
 
     if (ret)
         return vgpu_memory_fault(fault, ret, table->iova);
-    if (read_table(ppgtt, table->iova, table->entries, fault))
+    if (read_table(ppgtt, table->iova, table->entries, fault)) {
+        update_page(ppgtt, table->iova, table->entries);
         return true;
+    }
     (void)umdev_track_remove(dev, umdev_iova(table->iova), TABLE_SIZE);
     return false;
 }
@@ -348,51 +410,18 @@ enum vgpu_ready vgpu_ppgtt_select(struct vgpu_ppgtt *ppgtt, uint64_t root, unsig
 
 /* ------------------------------------------------------------------ changes of the guest's */
 
-/* Entries of a table as they are now. */
-static void update_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table,
-                         const uint64_t *entries)
-{
-    unsigned i = 0;
-
-    while (i < VGPU_PPGTT_ENTRIES) {
-        unsigned end = i;
-
-        /* Pins go together where entries that follow each other changed. */
-        while (end < VGPU_PPGTT_ENTRIES && entries[end] != table->entries[end])
-            end++;
-        if (end == i) {
-            i++;
-            continue;
-        }
-        ppgtt->entries_changed += end - i;
-        if (table->level == 1)
-            vgpu_ppgtt_unpin(ppgtt, table, i, end);
-        for (; i < end; i++) {
-            drop_entry(ppgtt, table, i);
-            table->entries[i] = entries[i];
-        }
-    }
-    ppgtt->generation++;
-}
-
-/* All processes' tables in a page. */
+/* A page that was written: all tables in it. */
 static void reread_page(struct vgpu_ppgtt *ppgtt, uint64_t iova)
 {
     uint64_t entries[VGPU_PPGTT_ENTRIES];
     struct vgpu_fault fault;
-    bool there;
 
-    for (unsigned i = 0; i < VGPU_PPGTT_PROCESSES; i++) {
-        struct vgpu_table *table = vgpu_ppgtt_find(ppgtt, &ppgtt->processes[i], iova);
-
-        if (!table)
-            continue;
-        there = read_table(ppgtt, iova, entries, &fault);
-        if (there)
-            update_table(ppgtt, table, entries);
-        else
-            drop_table(ppgtt, table);
-    }
+    if (!any_table(ppgtt, iova))
+        return;
+    if (read_table(ppgtt, iova, entries, &fault))
+        update_page(ppgtt, iova, entries);
+    else
+        drop_page(ppgtt, iova);
 }
 
 /* Any table of the bucket at or behind `iova`, with the lowest address of those. */

@@ -115,7 +115,8 @@ UMDEV_API int umdev_host_remove(struct umdev_host *host, const char *uuid);
 
 /*
  * Serve a device at a UNIX socket. `mode` are the socket's permissions (0: 0600). A dead socket
- * file at `path` is replaced. One client at a time: the next one is told EBUSY.
+ * file at `path` is replaced. One client at a time: the next one is told EBUSY,
+ * unless the first has hung up: then it waits for that one's end, two seconds at most.
  * The socket stays, and clients come and go, until the device is removed.
  * ENODEV: no such device. EADDRINUSE: a live server, or something that is no socket, is there.
  * ENAMETOOLONG; others as bind(2). EEXIST: the device has a socket already. ENOMEM.

@@ -68,6 +68,17 @@ UMDEV_API int umdev_track_add(struct umdev_device *dev, umdev_iova_t iova, uint6
  */
 UMDEV_API int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t size);
 
+/*
+ * What the driver has read from the tracked page at `iova`, 4096 bytes: from now on the page counts
+ * as written when it differs from that. Needed where a page may change between the report and the
+ * driver's reading of it, and matters only where it is compared: it may be back by the next report
+ * to what it was at the last, and what was read in between would stay unnoticed. Call it after each
+ * reading; it costs a hash there, and else next to nothing.
+ *
+ * May block as umdev_track_add(). Errors as umdev_track_remove().
+ */
+UMDEV_API int umdev_track_seen(struct umdev_device *dev, umdev_iova_t iova, const void *page);
+
 enum umdev_track_flags {
     UMDEV_TRACK_WRITTEN = 1 << 0,
     /*

@@ -154,12 +154,8 @@ static int demo_start_vm(struct demo *demo, unsigned n, const char *scene, unsig
         .output = write ? demo->pictures[n] : NULL,
         .frames = frames,
     };
-    int ret;
+    int ret = vm_start(&demo->slots[n].vm, names[n], &job);
 
-    /* A device has one client: who comes before the last one's end is noticed is turned away. */
-    if (!demo_wait_released(demo, n))
-        return cli_error(COMMAND_NAME, "%s's device is not released", names[n]);
-    ret = vm_start(&demo->slots[n].vm, names[n], &job);
     if (ret)
         cli_error(COMMAND_NAME, "can't start %s: %s", names[n], strerrordesc_np(-ret));
     return ret;

@@ -110,6 +110,14 @@ int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t siz
     return ret ? ret : track_remove(dev->track, range);
 }
 
+int umdev_track_seen(struct umdev_device *dev, umdev_iova_t iova, const void *page)
+{
+    struct range range;
+    int ret = check(dev, iova, PAGE_SIZE_4K, &range);
+
+    return ret ? ret : track_seen(dev->track, range, page);
+}
+
 int umdev_track_collect(struct umdev_device *dev, const struct umdev_track_range **ranges,
                         size_t *count)
 {

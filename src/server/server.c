@@ -2,11 +2,13 @@
 #include "server/server.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/range.h"
 #include "server/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,6 +19,8 @@
 #define HANDSHAKE_TIMEOUT_MS 10000
 #define HANDSHAKES_MAX       16
 #define TICK_MS              500
+/* How long the end of a client that is gone may keep the next one waiting. */
+#define SUCCESSION_MS 2000
 
 /*
  * A connection's thread and what it serves. In the server's list from its start until the
@@ -84,11 +88,45 @@ static void server_complain(struct server *server, const char *name, const char 
 
 /* ------------------------------------------------------------------ connections */
 
+static bool is_hung_up(int sock)
+{
+    struct pollfd pollfd = {.fd = sock, .events = POLLRDHUP};
+
+    return poll(&pollfd, 1, 0) > 0 && pollfd.revents;
+}
+
+/* Whether the same device still is that of a client which has hung up. With the lock. */
+static bool connection_has_ghost(const struct connection *connection)
+{
+    for (const struct connection *c = connection->server->connections; c; c = c->next) {
+        if (c != connection && c->opaque == connection->opaque && !c->done &&
+            is_hung_up(c->session.sock))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * A device is free when its client is gone, which takes its session a moment to find out: whoever
+ * comes next does not have to know that.
+ */
+static void connection_await_ghost(struct connection *connection)
+{
+    struct timespec end = clock_timespec(clock_now_ns() + SUCCESSION_MS * UINT64_C(1000000));
+    LOCK_FOR_SCOPE(&connection->server->lock);
+
+    while (connection_has_ghost(connection) &&
+           !pthread_cond_timedwait(&connection->server->changed, &connection->server->lock, &end))
+        ;
+}
+
 static struct umdev_device *connection_get_device(void *opaque)
 {
     struct connection *connection = opaque;
-    struct umdev_device *dev = connection->target.get(connection->opaque);
+    struct umdev_device *dev;
 
+    connection_await_ghost(connection);
+    dev = connection->target.get(connection->opaque);
     connection->got = dev != NULL;
     return dev;
 }
@@ -351,7 +389,7 @@ int server_new(const struct log *log, struct server **result)
     server->wake = wake;
     server->reserve = reserve;
     pthread_mutex_init(&server->lock, NULL);
-    pthread_cond_init(&server->changed, NULL);
+    clock_cond_init(&server->changed);
     if (pthread_create(&server->acceptor, NULL, server_accept_loop, server)) {
         pthread_cond_destroy(&server->changed);
         pthread_mutex_destroy(&server->lock);

@@ -41,6 +41,13 @@ static bool has_changed(struct track *track, const struct place *place)
     return track->version != place->version;
 }
 
+static struct track_digest digest_of(const void *content)
+{
+    XXH128_hash_t hash = XXH3_128bits(content, PAGE_SIZE_4K);
+
+    return (struct track_digest){hash.low64, hash.high64};
+}
+
 /*
  * What is in a page. ENOENT: it has no name now, and may get another, where it is looked at again.
  * EOPNOTSUPP: it can't be read. An IOVA that has been moved meanwhile is another page's.
@@ -48,7 +55,6 @@ static bool has_changed(struct track *track, const struct place *place)
 static int read_page(struct track *track, uint64_t page, struct track_digest *digest)
 {
     _Alignas(64) uint8_t content[PAGE_SIZE_4K];
-    XXH128_hash_t hash;
     struct place place;
     int ret;
 
@@ -63,8 +69,7 @@ static int read_page(struct track *track, uint64_t page, struct track_digest *di
         return -ENOENT;
     if (ret)
         return -EOPNOTSUPP;
-    hash = XXH3_128bits(content, sizeof(content));
-    *digest = (struct track_digest){hash.low64, hash.high64};
+    *digest = digest_of(content);
     return 0;
 }
 
@@ -110,6 +115,17 @@ static void compare_chunk(struct track *track, struct track_chunk *chunk, uint64
         LOCK_FOR_SCOPE(&track->lock);
         track_mark(track, page, page);
     }
+}
+
+void track_compare_with(struct track *track, struct track_chunk *chunk, uint64_t page,
+                        const void *content)
+{
+    if (get_digests(track, chunk)) {
+        LOCK_FOR_SCOPE(&track->lock);
+        track_mark(track, page, page);
+        return;
+    }
+    chunk->digests[page % TRACK_CHUNK_PAGES] = digest_of(content);
 }
 
 static uint64_t compared_bits(struct track *track, const struct track_chunk *chunk)

@@ -174,5 +174,8 @@ int track_pull(struct track *track, struct track_extent extent, bool direct);
 /* Take digests of pages that are compared; `changed`: those which differ become pending. */
 void track_compare(struct track *track, uint64_t first, uint64_t last, bool changed);
 void track_compare_all(struct track *track);
+/* From now on a compared page is what it was when somebody found this in it. */
+void track_compare_with(struct track *track, struct track_chunk *chunk, uint64_t page,
+                        const void *content);
 
 #endif

@@ -296,6 +296,40 @@ int track_remove(struct track *track, struct range iova)
     return ret ? ret : remove_locked(track, iova);
 }
 
+/* ------------------------------------------------------------------ reading */
+
+/* Its chunk, if it is compared: NULL, if not. With `turn`. */
+static int find_compared(struct track *track, struct range iova, struct track_chunk **chunk,
+                         uint64_t *page)
+{
+    LOCK_FOR_SCOPE(&track->lock);
+    int ret = resolve(track, iova, &track->named);
+    struct track_chunk *found;
+
+    if (ret)
+        return ret;
+    if (!all_tracked(track, &track->named.array[0]))
+        return -ENOENT;
+    *page = track->named.array[0].first;
+    found = track->chunks[track_chunk_at(track, *page)];
+    *chunk = found->compared & track_bit(*page) ? found : NULL;
+    return 0;
+}
+
+int track_seen(struct track *track, struct range iova, const void *content)
+{
+    LOCK_FOR_SCOPE(&track->turn);
+    struct track_chunk *chunk;
+    uint64_t page;
+    int ret = check_range(iova);
+
+    if (!ret)
+        ret = find_compared(track, iova, &chunk, &page);
+    if (!ret && chunk)
+        track_compare_with(track, chunk, page, content);
+    return ret;
+}
+
 /* ------------------------------------------------------------------ others */
 
 int track_set_mode(struct track *track, enum umdev_track_mode mode)

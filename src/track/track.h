@@ -94,6 +94,7 @@ void track_end(struct track *track);
 /* For the driver's: as umdev_track_*(), less ENODEV. */
 int track_add(struct track *track, struct range iova);
 int track_remove(struct track *track, struct range iova);
+int track_seen(struct track *track, struct range iova, const void *content);
 int track_set_mode(struct track *track, enum umdev_track_mode mode);
 /* An array of the tracker's, good until the next call. */
 int track_collect(struct track *track, const struct umdev_track_range **ranges, size_t *count);

@@ -31,6 +31,16 @@ int vgpu_guest_write32(struct vgpu_guest *guest, uint32_t reg, uint32_t value)
     return umdev_client_write32(guest->client, VGPU_BAR_REGS, reg, value);
 }
 
+int vgpu_guest_ppgtt(struct vgpu_guest *guest, uint64_t root, uint32_t levels)
+{
+    const struct vgpu_ppgtt_set packet = {
+        .header = {VGPU_HEADER(VGPU_OP_PPGTT, 0, sizeof(packet)), levels},
+        .root = root,
+    };
+
+    return vgpu_guest_emit(guest, &packet, sizeof(packet));
+}
+
 struct vgpu_surface vgpu_guest_surface(uint32_t space, uint64_t address, uint32_t format,
                                        uint32_t width, uint32_t height)
 {
@@ -70,8 +80,8 @@ static int guest_give_memory(struct vgpu_guest *guest, uint64_t size)
         guest->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         ret = guest->memory == MAP_FAILED
                   ? -ENOMEM
-                  : umdev_client_dma_map(guest->client, fd, 0, umdev_iova(VGPU_GUEST_IOVA), size,
-                                         UMDEV_RW);
+                  : umdev_client_dma_map_at(guest->client, fd, 0, umdev_iova(VGPU_GUEST_IOVA), size,
+                                            UMDEV_RW, guest->memory);
     }
     if (fd >= 0)
         close(fd);

@@ -40,7 +40,10 @@ struct vgpu_guest {
  * vgpu_guest_close() in any case.
  */
 int vgpu_guest_open(const char *socket, uint64_t memory_size, struct vgpu_guest *guest);
-/* The same over a client that exists, which the guest then owns. */
+/*
+ * The same over a client that exists, which the guest then owns. If that has a tracker the device
+ * learns by it of writes to page tables; else it compares them.
+ */
 int vgpu_guest_start(struct umdev_client *client, uint64_t memory_size, struct vgpu_guest *guest);
 void vgpu_guest_close(struct vgpu_guest *guest);
 
@@ -82,7 +85,10 @@ int vgpu_guest_vram_alloc(struct vgpu_guest *guest, uint64_t address, uint64_t b
 int vgpu_guest_vram_free(struct vgpu_guest *guest, uint64_t address, uint64_t bytes,
                          int timeout_ms);
 
-/* A surface in VRAM or (space VGPU_SPACE_GUEST) guest memory, rows packed. */
+/* Put page tables in force whose top is at an IOVA; `levels` 0: none. Emits. */
+int vgpu_guest_ppgtt(struct vgpu_guest *guest, uint64_t root, uint32_t levels);
+
+/* A surface in VRAM or another space, rows packed. */
 struct vgpu_surface vgpu_guest_surface(uint32_t space, uint64_t address, uint32_t format,
                                        uint32_t width, uint32_t height);
 

@@ -148,6 +148,20 @@ static void test_second_client_is_told_so(void **state)
     umdev_client_close(first);
 }
 
+/* One that comes when the first has closed its socket has not to know how long its end takes. */
+static void test_a_successor_is_not_turned_away(void **state)
+{
+    struct umdev_host *host = ((struct bench *)*state)->host;
+
+    for (unsigned i = 0; i < 300; i++) {
+        int ret;
+        struct umdev_client *client = connect_pair(host, UUID_A, &ret);
+
+        assert_int_equal(ret, 0);
+        umdev_client_close(client);
+    }
+}
+
 static void test_fds_that_are_no_sockets(void **state)
 {
     struct umdev_host *host = ((struct bench *)*state)->host;
@@ -397,6 +411,7 @@ int main(void)
         TEST(test_dma_shows_in_the_stats),
         TEST(test_protection),
         TEST(test_second_client_is_told_so),
+        TEST(test_a_successor_is_not_turned_away),
         TEST(test_fds_that_are_no_sockets),
         TEST(test_listen),
         TEST(test_listen_that_fails),

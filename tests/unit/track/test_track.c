@@ -66,6 +66,35 @@ static void test_counts_end(void **state)
     end(&rig, &device);
 }
 
+/* Read between two reports, and back at the second to what it was at the first. */
+static void test_seen(void **state)
+{
+    for (int sync = -1; sync <= 1; sync++) {
+        struct rig_device device = {0};
+        struct rig rig;
+        uint8_t before[PAGE], content[PAGE];
+
+        (void)state;
+        begin(&rig, &device, sync, false);
+        assert_int_equal(rig_map(&rig, &device, BASE, 0, 4, sync >= 0), 0);
+        assert_int_equal(iommu_track_begin(device.iommu), 0);
+        memcpy(before, rig.memory + PAGE, PAGE);
+        assert_int_equal(track_seen(device.track, pages_at(BASE + PAGE, 1), before), -ENOENT);
+        assert_int_equal(track_add(device.track, pages_at(BASE + PAGE, 1)), 0);
+        write_page(&rig, 1);
+        memcpy(content, rig.memory + PAGE, PAGE);
+        assert_int_equal(track_seen(device.track, pages_at(BASE + PAGE, 1), content), 0);
+        memcpy(rig.memory + PAGE, before, PAGE);
+        rig_expect(&device, BASE + PAGE, PAGE, UMDEV_TRACK_WRITTEN);
+        assert_int_equal(track_seen(device.track, pages_at(BASE + PAGE, 1), before), 0);
+        rig_expect(&device, 0, 0, 0);
+        assert_int_equal(track_seen(device.track, pages_at(BASE + 8 * PAGE, 1), before), -EFAULT);
+        assert_int_equal(track_seen(device.track, (struct range){BASE + 1, BASE + PAGE}, before),
+                         -EINVAL);
+        end(&rig, &device);
+    }
+}
+
 static void test_modes(void **state)
 {
     struct rig_device device = {0};
@@ -381,6 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts_end),
         cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_seen),
         cmocka_unit_test(test_mixed_keys),
         cmocka_unit_test(test_pins_of_another_device),
         cmocka_unit_test(test_late_window),

@@ -164,6 +164,13 @@ int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t siz
     return ret;
 }
 
+int umdev_track_seen(struct umdev_device *dev, umdev_iova_t iova, const void *page)
+{
+    (void)page;
+    assert_true(page_of(iova.value) >= 0 && dev->tracked[page_of(iova.value)] > 0);
+    return 0;
+}
+
 int umdev_track_collect(struct umdev_device *dev, const struct umdev_track_range **ranges,
                         size_t *count)
 {
