@@ -274,8 +274,10 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
     if (ppgtt->tables >= VGPU_PPGTT_TABLES_MAX && !make_room(ppgtt))
         return virt_fault(fault, VGPU_ERR_VIRT_TABLES, address);
     table = calloc(1, sizeof(*table));
-    if (!table)
-        return vgpu_memory_fault(fault, -ENOMEM, ENTRY_ADDRESS(entry));
+    if (!table) {
+        vgpu_memory_fault(fault, -ENOMEM, ENTRY_ADDRESS(entry));
+        return false;
+    }
     ppgtt->budget--;
     /* Counted first: from now on a doorbell looks for what is written. */
     ppgtt->tables++;

@@ -245,7 +245,7 @@ static void check_memory(struct model *model)
 
     for (uint64_t page = 0; page < MACHINE_USABLE / PAGE; page++) {
         machine_peek(&model->machine, iova_of(page), bytes, PAGE);
-        if (memcmp(bytes, model->memory + page * PAGE, PAGE))
+        if (memcmp(bytes, model->memory + page * PAGE, PAGE) != 0)
             fail_msg("page %" PRIu64 " differs", page);
     }
 }
