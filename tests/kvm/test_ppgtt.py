@@ -187,7 +187,7 @@ def test_tables_are_rewritten_while_a_batch_runs(vgpu, start, track):
     script.prepare()
     for number in range(1, 13):
         stamp = number << 8
-        packets = pt.fence(0, number << 16, pt.VIRTUAL, flags=0) + pt.mandelbrot(tables.VRAM * PAGE, 1, 8192)
+        packets = pt.fence(0, number << 16, pt.VIRTUAL, flags=0) + pt.mandelbrot(tables.VRAM * PAGE, 1, 65536)
         packets += b"".join(pt.fill(index * PAGE, stamp | index) for index in places)
         for at, word in enumerate(pt.words(packets)):
             script.write(batch_page, at, word)

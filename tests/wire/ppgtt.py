@@ -71,7 +71,7 @@ def ppgtt(root, levels=LEVELS):
 
 
 def mandelbrot(address, rows, iterations, space=VIRTUAL):
-    """Takes its time: all points are in the set. Rows of 1024 pixels, a page each."""
+    """Takes its time: all points are in the set. Rows of 1024 pixels, a page each; 65536 iterations of one are about 10 ms."""
     body = surface(address, rows, space) + struct.pack("<IIII", 0, 0, PAGE // 4, rows)
     return packet(DISPATCH, body + struct.pack("<ddddII", 0, 0, 0, 0, iterations, 0), KERNEL_MANDELBROT)
 

@@ -56,6 +56,9 @@ class Memory:
         ctypes.memmove(self.hva + offset, data, len(data))
         self.mirror[offset : offset + len(data)] = data
 
+    def word(self, page):
+        return ctypes.c_uint64.from_address(self.hva + page * PAGE).value
+
     def expect(self, page, value):
         self.mirror[page * PAGE : (page + 1) * PAGE] = struct.pack("<Q", value) * 512
 
@@ -115,17 +118,23 @@ class Device:
     def doorbell(self):
         self.client.write32(BAR2, pt.RING_TAIL, self.ring.tail)
 
-    def wait(self, error=None):
-        """Until the ring is empty, or has stopped with the error; which is over then."""
+    def end(self):
+        """Wait until the ring is empty, or has stopped with an error, (code, address), which is over then."""
         deadline = time.monotonic() + vu.TIMEOUT
         while (status := self.client.read32(BAR2, pt.STATUS)) == pt.RUNNING | pt.BUSY:
             assert time.monotonic() < deadline
-        stopped = (self.client.read32(BAR2, pt.ERROR), self.client.read64(BAR2, pt.ERROR_ADDR))
-        assert (status, stopped) == ((pt.STOPPED, error) if error else (pt.RUNNING, (0, 0)))
-        if error:
-            self.client.write32(BAR2, pt.CONTROL, pt.RESET | pt.RUN)
-            self.ring = pt.Ring(self.ring.size)
-        self.memory.write((self.first + RING_PAGES), 0, self.fence)
+        if status == pt.RUNNING:
+            return None
+        assert status == pt.STOPPED
+        error = (self.client.read32(BAR2, pt.ERROR), self.client.read64(BAR2, pt.ERROR_ADDR))
+        self.client.write32(BAR2, pt.CONTROL, pt.RESET | pt.RUN)
+        self.ring = pt.Ring(self.ring.size)
+        return error
+
+    def wait(self, error=None):
+        """The end must be this one."""
+        assert self.end() == error
+        self.memory.write(self.first + RING_PAGES, 0, self.fence)
 
     def run(self, *packets, error=None):
         """The packets and a fence, which with an error is not reached."""
@@ -223,7 +232,7 @@ def test_pages_move(device, seed):
         made = tables.round(0x10000 + number * 16)
         device.do(made.before)
         usual, faulty = (made.packets[:-1], made.packets[-1:]) if made.error else (made.packets, [])
-        slow = [pt.mandelbrot(0, 1, 2048, space=0)] if number % 2 else []
+        slow = [pt.mandelbrot(0, 1, 65536, space=0)] if number % 2 else []
         device.post(usual[0], *slow, *usual[1:])
         device.post_fence()
         device.post(*faulty)
@@ -319,6 +328,34 @@ def test_a_data_page_goes(device):
     tree.fail(0, (DMA_UNMAPPED, tree.iova(tree.DATA)))
     device.map(tree.DATA + 3, tree.iova(tree.DATA))
     tree.use(0, tree.DATA + 3, 2)
+
+
+@pytest.mark.parametrize("gone", [Tree.DATA, Tree.LEAF, Tree.MIDDLE, Tree.ROOT])
+def test_a_page_goes_while_the_device_works(device, gone):
+    """It is out of reach when the unmap returns. What needs it then fails, and nothing else changes."""
+    tree = Tree(device, 0x100_0000_0000)
+    tree.use(0, tree.DATA, 1)
+    for value in range(2, 8):
+        # Longer than it takes to unmap; on a machine that is busy the work may be done before.
+        device.post(pt.ppgtt(tree.iova(tree.ROOT)), pt.fill(0, 0), pt.mandelbrot(0, 2, 65536, space=0))
+        device.post(pt.fill(0, value))
+        device.doorbell()
+        # So that the page is in use.
+        while value % 2 and device.memory.word(tree.DATA) and device.client.read32(BAR2, pt.STATUS) & pt.BUSY:
+            pass
+        device.unmap(tree.iova(gone))
+        then = device.memory.word(tree.DATA)
+        error = device.end()
+        now = device.memory.word(tree.DATA)
+        if gone == tree.DATA:
+            assert now == then
+        if error:
+            assert error == (DMA_UNMAPPED, tree.iova(gone))
+        assert now == value << 32 | value if not error else now in (0, (value - 1) << 32 | value - 1)
+        device.memory.expect(tree.DATA, now)
+        device.memory.check()
+        device.map(gone, tree.iova(gone))
+        tree.use(0, tree.DATA, value)
 
 
 # ------------------------------------------------------------------ another device writes

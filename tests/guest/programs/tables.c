@@ -204,9 +204,9 @@ static void emit_long(const struct tables *tables)
 {
     const struct vgpu_mandelbrot mandelbrot = {
         .header = {VGPU_HEADER(VGPU_OP_DISPATCH, 0, sizeof(mandelbrot)), VGPU_KERNEL_MANDELBROT},
-        .dst = {.format = VGPU_FORMAT_RAW32, .pitch = PAGE, .width = PAGE / 4, .height = 8},
-        .rect = {.width = PAGE / 4, .height = 8},
-        .max_iterations = 1024,
+        .dst = {.format = VGPU_FORMAT_RAW32, .pitch = PAGE, .width = PAGE / 4, .height = 2},
+        .rect = {.width = PAGE / 4, .height = 2},
+        .max_iterations = VGPU_ITERATIONS_MAX,
     };
 
     workload_emit(tables->work, &mandelbrot, sizeof(mandelbrot));
