@@ -232,7 +232,7 @@ def test_pages_move(device, seed):
         made = tables.round(0x10000 + number * 16)
         device.do(made.before)
         usual, faulty = (made.packets[:-1], made.packets[-1:]) if made.error else (made.packets, [])
-        slow = [pt.mandelbrot(0, 1, 65536, space=0)] if number % 2 else []
+        slow = [pt.mandelbrot(0, 1, 8192, space=0)] if number % 2 else []
         device.post(usual[0], *slow, *usual[1:])
         device.post_fence()
         device.post(*faulty)
@@ -337,7 +337,7 @@ def test_a_page_goes_while_the_device_works(device, gone):
     tree.use(0, tree.DATA, 1)
     for value in range(2, 8):
         # Longer than it takes to unmap; on a machine that is busy the work may be done before.
-        device.post(pt.ppgtt(tree.iova(tree.ROOT)), pt.fill(0, 0), pt.mandelbrot(0, 2, 65536, space=0))
+        device.post(pt.ppgtt(tree.iova(tree.ROOT)), pt.fill(0, 0), pt.mandelbrot(0, 1, 65536, space=0))
         device.post(pt.fill(0, value))
         device.doorbell()
         # So that the page is in use.

@@ -206,7 +206,7 @@ static void emit_long(const struct tables *tables)
         .header = {VGPU_HEADER(VGPU_OP_DISPATCH, 0, sizeof(mandelbrot)), VGPU_KERNEL_MANDELBROT},
         .dst = {.format = VGPU_FORMAT_RAW32, .pitch = PAGE, .width = PAGE / 4, .height = 2},
         .rect = {.width = PAGE / 4, .height = 2},
-        .max_iterations = VGPU_ITERATIONS_MAX,
+        .max_iterations = VGPU_ITERATIONS_MAX / 4,
     };
 
     workload_emit(tables->work, &mandelbrot, sizeof(mandelbrot));
