@@ -105,6 +105,21 @@ static int find_interrupt(struct vm *vm)
     return 0;
 }
 
+/*
+ * With a tracker devices learn of writes to the guest's memory from the kernel: the guest's own as
+ * well, since its pages are this process's. Of the two kinds the device chooses; writers wait only
+ * for one that wants it so, or here if the user does.
+ */
+static int make_tracker(struct vm *vm)
+{
+    unsigned flags = vm->options.track == UMDEV_TRACK_HELP_SYNC ? UMDEV_TRACKER_NOTIFY : 0;
+    int ret = 0;
+
+    if (vm->options.track != UMDEV_TRACK_HELP_NONE)
+        ret = umdev_tracker_new(flags, &vm->device.tracker);
+    return ret ? complain(vm, "no tracker", ret) : 0;
+}
+
 int device_open(struct vm *vm)
 {
     struct umdev_connect_options options = {
@@ -115,8 +130,12 @@ int device_open(struct vm *vm)
     };
     struct device *device = &vm->device;
     struct umdev_device_info info;
-    int ret = umdev_connect(vm->options.socket, &options, &device->client);
+    int ret = make_tracker(vm);
 
+    if (ret)
+        return ret;
+    options.tracker = device->tracker;
+    ret = umdev_connect(vm->options.socket, &options, &device->client);
     if (ret)
         return complain(vm, "can't connect", ret);
     ret = umdev_client_get_info(device->client, &info);
@@ -135,6 +154,8 @@ void device_close(struct vm *vm)
 {
     umdev_client_close(vm->device.client);
     vm->device.client = NULL;
+    umdev_tracker_free(vm->device.tracker);
+    vm->device.tracker = NULL;
 }
 
 /* What firmware and the guest's driver do: memory accesses on, bus master on. */
@@ -142,8 +163,8 @@ int device_share_memory(struct vm *vm)
 {
     const uint16_t command = 0x0006;
     struct umdev_client *client = vm->device.client;
-    int ret =
-        umdev_client_dma_map(client, vm->memory_fd, 0, umdev_iova(0), GUEST_RAM_SIZE, UMDEV_RW);
+    int ret = umdev_client_dma_map_at(client, vm->memory_fd, 0, umdev_iova(0), GUEST_RAM_SIZE,
+                                      UMDEV_RW, vm->memory);
 
     if (!ret)
         ret =

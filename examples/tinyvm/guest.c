@@ -92,6 +92,22 @@ GUEST static void set_cell(struct guest *g, uint64_t n, uint64_t value)
     __atomic_store_n(&g->cells[n % GUEST_CELLS], value, __ATOMIC_SEQ_CST);
 }
 
+/* *word: where [address, address + size) of the guest's own memory is. */
+GUEST static bool find_memory(struct vcpu *v, uint64_t address, uint64_t size,
+                              volatile uint64_t **word)
+{
+    bool inside = address % 8 == 0 && size % 8 == 0 && size <= GUEST_RAM_SIZE &&
+                  address <= GUEST_RAM_SIZE - size;
+
+    *word = (volatile uint64_t *)(v->guest->memory + address);
+    if (!inside) {
+        v->cpu->value[0] = address;
+        v->cpu->value[1] = size;
+        call(v, CALL_NO_MEMORY);
+    }
+    return inside;
+}
+
 /* ------------------------------------------------------------------ the lines of a script */
 
 GUEST static uint64_t arg(struct vcpu *v, const struct guest_op *op, unsigned n)
@@ -130,6 +146,16 @@ GUEST static void until(struct vcpu *v, uint64_t offset, uint64_t old, uint64_t 
         check(v, value, new, new);
 }
 
+GUEST static void register_until(struct vcpu *v, uint64_t address, uint64_t old, uint64_t new)
+{
+    uint64_t value = old;
+
+    while (value == old && !v->guest->stop)
+        value = load32(v->guest, address);
+    if (!v->guest->stop)
+        check(v, value, new, new);
+}
+
 /*
  * Reads the same place until it is `last`. Another vCPU counts up what is there: it stores the next
  * number in the cell `high` before it can be seen, and in `low` when nothing else can be. So each
@@ -154,6 +180,36 @@ GUEST static void watch(struct vcpu *v, const struct guest_op *op)
     call(v, CALL_TOLD);
 }
 
+GUEST static void fill(struct vcpu *v, uint64_t address, uint64_t value, uint64_t size)
+{
+    volatile uint64_t *to;
+
+    if (!find_memory(v, address, size, &to))
+        return;
+    for (uint64_t i = 0; i < size / 8; i++)
+        to[i] = value;
+}
+
+GUEST static void same(struct vcpu *v, uint64_t address, uint64_t other, uint64_t size)
+{
+    volatile uint64_t *a, *b;
+
+    if (!find_memory(v, address, size, &a) || !find_memory(v, other, size, &b))
+        return;
+    for (uint64_t i = 0; i < size / 8; i++) {
+        uint64_t one = a[i], two = b[i];
+
+        if (one == two)
+            continue;
+        v->cpu->value[0] = one;
+        v->cpu->value[1] = address + i * 8;
+        v->cpu->value[2] = two;
+        v->cpu->value[3] = other + i * 8;
+        call(v, CALL_DIFFERS);
+        return;
+    }
+}
+
 /* The op that comes next. */
 GUEST static uint32_t loop(struct vcpu *v, const struct guest_op *op, uint32_t at)
 {
@@ -174,7 +230,7 @@ GUEST static void wait(struct vcpu *v, const struct guest_op *op)
         __builtin_ia32_pause();
 }
 
-GUEST static void run_memory(struct vcpu *v, const struct guest_op *op)
+GUEST static void run_aperture(struct vcpu *v, const struct guest_op *op)
 {
     uint64_t value = arg(v, op, 1);
 
@@ -190,6 +246,29 @@ GUEST static void run_memory(struct vcpu *v, const struct guest_op *op)
         watch(v, op);
 }
 
+GUEST static void run_memory(struct vcpu *v, const struct guest_op *op)
+{
+    uint64_t address = arg(v, op, 0), value = arg(v, op, 1);
+    volatile uint64_t *word;
+
+    if (op->code == OP_MEM_FILL) {
+        fill(v, address, value, arg(v, op, 2));
+        return;
+    }
+    if (op->code == OP_MEM_SAME) {
+        same(v, address, value, arg(v, op, 2));
+        return;
+    }
+    if (!find_memory(v, address, sizeof(*word), &word))
+        return;
+    if (op->code == OP_MEM_READ)
+        result(v, op, *word);
+    else if (op->code == OP_MEM_WRITE)
+        __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+    else
+        check(v, *word, value, value);
+}
+
 GUEST static void run_register(struct vcpu *v, const struct guest_op *op)
 {
     uint64_t address = GUEST_REGISTERS + arg(v, op, 0), value = arg(v, op, 1);
@@ -198,8 +277,10 @@ GUEST static void run_register(struct vcpu *v, const struct guest_op *op)
         result(v, op, load32(v->guest, address));
     else if (op->code == OP_REG_WRITE)
         store32(v->guest, address, (uint32_t)value);
-    else
+    else if (op->code == OP_REG_EXPECT)
         check(v, load32(v->guest, address), value, value);
+    else
+        register_until(v, address, value, arg(v, op, 2));
 }
 
 GUEST static void run_call(struct vcpu *v, const struct guest_op *op)
@@ -224,8 +305,10 @@ GUEST void guest_main(struct guest *guest, unsigned n)
         op = (const struct guest_op *)v.cpu->script + at;
         v.cpu->at = at++;
         if (op->code <= OP_WATCH)
+            run_aperture(&v, op);
+        else if (op->code <= OP_MEM_SAME)
             run_memory(&v, op);
-        else if (op->code <= OP_REG_EXPECT)
+        else if (op->code <= OP_REG_UNTIL)
             run_register(&v, op);
         else if (op->code == OP_SET)
             set_cell(guest, op->arg[0], arg(&v, op, 1));

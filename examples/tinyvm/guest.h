@@ -25,12 +25,13 @@ enum {
 };
 
 /* The guest's physical addresses, which are its virtual ones, too. */
-#define GUEST_RAM_SIZE      UINT64_C(0x400000)
+#define GUEST_RAM_SIZE      UINT64_C(0xa00000)
 #define GUEST_SHARED        UINT64_C(0x1000) /* struct guest */
 #define GUEST_CODE          UINT64_C(0x40000)
 #define GUEST_CODE_MAX      UINT64_C(0x10000)
 #define GUEST_SCRIPT(cpu)   (UINT64_C(0x100000) + UINT64_C(0x100000) * (cpu))
 #define GUEST_SCRIPT_MAX    UINT64_C(0x100000)
+#define GUEST_FREE          UINT64_C(0x300000)   /* from here on: for scripts and the device */
 #define GUEST_REGISTERS     UINT64_C(0xc0000000) /* the device's registers, trapped */
 #define GUEST_REGISTERS_MAX UINT64_C(0x10000000)
 #define GUEST_CALL          UINT64_C(0xd0000000)  /* a store here calls the VMM */
@@ -43,9 +44,15 @@ enum guest_code {
     OP_EXPECT,     /* OFFSET VALUE */
     OP_UNTIL,      /* OFFSET OLD NEW */
     OP_WATCH,      /* OFFSET @LOW @HIGH @SEEN LAST */
+    OP_MEM_READ,   /* ADDRESS [@TO] */
+    OP_MEM_WRITE,  /* ADDRESS VALUE */
+    OP_MEM_EXPECT, /* ADDRESS VALUE */
+    OP_MEM_FILL,   /* ADDRESS VALUE SIZE */
+    OP_MEM_SAME,   /* ADDRESS OTHER SIZE */
     OP_REG_READ,   /* OFFSET [@TO] */
     OP_REG_WRITE,  /* OFFSET VALUE */
     OP_REG_EXPECT, /* OFFSET VALUE */
+    OP_REG_UNTIL,  /* OFFSET OLD NEW */
     OP_SET,        /* @CELL VALUE */
     OP_ADD,        /* @CELL VALUE */
     OP_WAIT,       /* @CELL VALUE */
@@ -55,6 +62,7 @@ enum guest_code {
     OP_SLEEP,    /* MILLISECONDS */
     OP_PREFAULT, /* OFFSET SIZE */
     OP_STATS,
+    OP_PAUSE,
     OP_STOP, /* at the end of each script */
 };
 
@@ -68,10 +76,12 @@ struct guest_op {
 
 /* Why a vCPU calls the VMM: what it stores at GUEST_CALL. */
 enum guest_call {
-    CALL_OP,      /* do the script's line, with value[] its args */
-    CALL_TOLD,    /* tell what became of the line: value[0], and of OP_WATCH value[1] */
-    CALL_FAILED,  /* value[0] was read, which is wrong; right is value[1] to value[2] */
-    CALL_OUTSIDE, /* value[0] is no offset of 8 bytes in the aperture */
+    CALL_OP,        /* do the script's line, with value[] its args */
+    CALL_TOLD,      /* tell what became of the line: value[0], and of OP_WATCH value[1] */
+    CALL_FAILED,    /* value[0] was read, which is wrong; right is value[1] to value[2] */
+    CALL_OUTSIDE,   /* value[0] is no offset of 8 bytes in the aperture */
+    CALL_NO_MEMORY, /* value[0] is not aligned to 8, or not in the memory with value[1] bytes */
+    CALL_DIFFERS,   /* value[0] is at value[1], and value[2] at value[3] */
 };
 
 struct guest_cpu {
@@ -84,6 +94,7 @@ struct guest_cpu {
 typedef void guest_trap(uint64_t address, void *data, unsigned len, bool write);
 
 struct guest {
+    uint64_t memory;                  /* where physical address 0 is */
     uint64_t aperture, aperture_size; /* its address; size 0: there is none */
     bool aperture_traps;              /* nothing is behind it, either */
     guest_trap *trap;                 /* NULL: stores and loads trap by themselves */

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char help[] =
     "usage: tinyvm --socket PATH --script FILE [--script FILE] [OPTION…]\n"
@@ -15,6 +16,8 @@ static const char help[] =
     "  --async-faults       KVM may fetch pages in the background, for writing\n"
     "  --no-kvm             the guest is a thread of this process\n"
     "  --no-fault           the aperture is not mapped; each access is a message\n"
+    "  --track KIND         how the device learns of writes to the guest's memory: async or\n"
+    "                       sync (writers wait), by userfaultfd; off: it compares (off)\n"
     "  --help\n"
     "\n"
     "Exit code: 0 all scripts came to their end, 1 something went wrong, 2 wrong usage.\n";
@@ -28,6 +31,7 @@ enum {
     OPT_ASYNC_FAULTS,
     OPT_NO_KVM,
     OPT_NO_FAULT,
+    OPT_TRACK,
     OPT_HELP,
 };
 
@@ -44,6 +48,19 @@ static int parse_int(const char *text, int *value)
 
     *value = (int)number;
     return end == text || *end || number < 0 || number > 4096 ? usage("not a number") : 0;
+}
+
+static int parse_track(const char *text, enum umdev_track_help *track)
+{
+    if (strcmp(text, "async") == 0)
+        *track = UMDEV_TRACK_HELP_ASYNC;
+    else if (strcmp(text, "sync") == 0)
+        *track = UMDEV_TRACK_HELP_SYNC;
+    else if (strcmp(text, "off") == 0)
+        *track = UMDEV_TRACK_HELP_NONE;
+    else
+        return usage("--track is async, sync or off");
+    return 0;
 }
 
 static int set_option(struct options *options, int option)
@@ -72,6 +89,8 @@ static int set_option(struct options *options, int option)
     case OPT_NO_FAULT:
         options->no_fault = true;
         return 0;
+    case OPT_TRACK:
+        return parse_track(optarg, &options->track);
     default:
         return usage("no such option, or nothing after it");
     }
@@ -89,6 +108,7 @@ static int parse_options(int argc, char **argv, struct options *options)
         {"async-faults", no_argument, NULL, OPT_ASYNC_FAULTS},
         {"no-kvm", no_argument, NULL, OPT_NO_KVM},
         {"no-fault", no_argument, NULL, OPT_NO_FAULT},
+        {"track", required_argument, NULL, OPT_TRACK},
         {"help", no_argument, NULL, OPT_HELP},
         {NULL, 0, NULL, 0},
     };

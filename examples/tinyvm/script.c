@@ -17,9 +17,15 @@ static const struct verb {
     {"expect", OP_EXPECT, "vv"},
     {"until", OP_UNTIL, "vvv"},
     {"watch", OP_WATCH, "vcccv"},
+    {"mem-read", OP_MEM_READ, "v?c"},
+    {"mem-write", OP_MEM_WRITE, "vv"},
+    {"mem-expect", OP_MEM_EXPECT, "vv"},
+    {"mem-fill", OP_MEM_FILL, "vvv"},
+    {"mem-same", OP_MEM_SAME, "vvv"},
     {"reg-read", OP_REG_READ, "v?c"},
     {"reg-write", OP_REG_WRITE, "vv"},
     {"reg-expect", OP_REG_EXPECT, "vv"},
+    {"reg-until", OP_REG_UNTIL, "vvv"},
     {"set", OP_SET, "cv"},
     {"add", OP_ADD, "cv"},
     {"wait", OP_WAIT, "cv"},
@@ -29,6 +35,7 @@ static const struct verb {
     {"sleep", OP_SLEEP, "v"},
     {"prefault", OP_PREFAULT, "vv"},
     {"stats", OP_STATS, ""},
+    {"pause", OP_PAUSE, ""},
     {"stop", OP_STOP, ""},
 };
 #define NUM_VERBS (sizeof(verbs) / sizeof(verbs[0]))

@@ -33,6 +33,7 @@ static int thread_init(struct vm *vm)
     int ret = 0;
 
     guest->trap = trap;
+    guest->memory = (uintptr_t)vm->memory;
     guest->aperture = vm->device.mapped ? (uintptr_t)vm->device.mapped : GUEST_APERTURE;
     for (unsigned i = 0; i < vm->options.nscripts; i++)
         guest->cpu[i].script = (uintptr_t)vm->memory + GUEST_SCRIPT(i);

@@ -41,6 +41,7 @@ struct options {
     bool no_kvm;       /* the guest is a thread */
     bool async_faults; /* KVM may fetch pages in the background */
     bool no_fault;     /* the aperture is trapped */
+    enum umdev_track_help track;
 };
 
 struct script {
@@ -51,7 +52,8 @@ struct script {
 
 struct device {
     struct umdev_client *client;
-    int aperture, registers; /* regions; aperture −1: there is none */
+    struct umdev_tracker *tracker; /* or NULL */
+    int aperture, registers;       /* regions; aperture −1: there is none */
     uint64_t aperture_size, registers_size;
     uint8_t *mapped; /* the aperture; NULL: it is trapped */
     const struct umdev_io_fd *doorbells;

@@ -130,6 +130,15 @@ static void prefault(struct vcpu *vcpu, uint64_t offset, uint64_t size)
                    (unsigned long long)offset, strerrordesc_np(-ret));
 }
 
+/* Or the end of the input, or a kick. */
+static void wait_for_line(void)
+{
+    char byte;
+
+    while (read(STDIN_FILENO, &byte, 1) == 1 && byte != '\n')
+        ;
+}
+
 static void do_op(struct vcpu *vcpu, const struct guest_op *op, const uint64_t *value)
 {
     const struct timespec pause = {(time_t)(value[0] / 1000), (long)(value[0] % 1000) * 1000000};
@@ -138,6 +147,8 @@ static void do_op(struct vcpu *vcpu, const struct guest_op *op, const uint64_t *
         vcpu->done = true;
     else if (op->code == OP_SLEEP)
         nanosleep(&pause, NULL);
+    else if (op->code == OP_PAUSE)
+        wait_for_line();
     else if (op->code == OP_PREFAULT)
         prefault(vcpu, value[0], value[1]);
     else
@@ -163,6 +174,13 @@ static void answer_call(struct vcpu *vcpu, uint32_t why)
     else if (why == CALL_FAILED)
         vm_fail_at(vcpu, "%#llx was read, not %#llx to %#llx", (unsigned long long)value[0],
                    (unsigned long long)value[1], (unsigned long long)value[2]);
+    else if (why == CALL_NO_MEMORY)
+        vm_fail_at(vcpu, "%#llx is not in the memory, by words, with %#llx bytes",
+                   (unsigned long long)value[0], (unsigned long long)value[1]);
+    else if (why == CALL_DIFFERS)
+        vm_fail_at(vcpu, "%#llx is at %#llx, and %#llx at %#llx", (unsigned long long)value[0],
+                   (unsigned long long)value[1], (unsigned long long)value[2],
+                   (unsigned long long)value[3]);
     else
         vm_fail_at(vcpu, "%#llx is not in the aperture", (unsigned long long)value[0]);
 }

@@ -14,41 +14,52 @@ static int add_attribute(void *opaque, const struct umdev_host_attr *attr)
     return json_array_append_new(opaque, json) ? -ENOMEM : 0;
 }
 
-static int no_device(struct control_request *request, int ret)
+/* A device, or a parent and maybe its type. */
+static int find_owner(struct control_request *request)
 {
+    struct source_owner *owner = &request->owner;
+
+    owner->uuid = request->device;
+    if (!owner->uuid == !owner->parent || (owner->type && !owner->parent))
+        return error_set(
+            &request->error, EINVAL,
+            "whose attributes? name a \"device\", or a \"parent\" and maybe its \"type\"");
+    return 0;
+}
+
+static int attribute_error(struct control_request *request, int ret)
+{
+    const struct source_owner *owner = &request->owner;
+    const char *name = owner->uuid ? owner->uuid : owner->parent;
+    const char *kind = owner->uuid ? "device" : "parent";
+
     if (ret == -ENODEV)
-        return error_set(&request->error, ENODEV, "there is no device %s", request->device);
-    return error_set(&request->error, -ret, "%s", log_errno(-ret));
+        return error_set(&request->error, ENODEV, "there is no %s %.64s", kind, name);
+    if (ret == -ENOENT)
+        return error_set(&request->error, ENOENT, "%s %.64s has no such %s", kind, name,
+                         owner->type ? "type or attribute" : "attribute");
+    return error_set(&request->error, -ret, "attributes of %s %.64s: %s", kind, name,
+                     log_errno(-ret));
 }
 
 int control_attributes(struct control_request *request)
 {
     const struct source *source = request->source;
     json_t *attributes;
-    int ret = -ENOMEM;
+    int ret = find_owner(request);
 
-    if (!request->device)
-        return error_set(&request->error, EINVAL, "whose attributes? name a \"device\"");
+    if (ret)
+        return ret;
     attributes = json_array();
+    ret = -ENOMEM;
     if (attributes)
-        ret = source->for_each_attr(source->opaque, request->device, add_attribute, attributes);
+        ret = source->for_each_attr(source->opaque, &request->owner, add_attribute, attributes);
     if (ret) {
         json_decref(attributes);
-        return no_device(request, ret);
+        return attribute_error(request, ret);
     }
     request->result = json_pack("{s:o}", "attributes", attributes);
     return 0;
-}
-
-static int attribute_error(struct control_request *request, int ret)
-{
-    if (ret == -ENODEV)
-        return no_device(request, ret);
-    if (ret == -ENOENT)
-        return error_set(&request->error, ENOENT, "device %s has no attribute '%.64s'",
-                         request->device, request->attribute);
-    return error_set(&request->error, -ret, "attribute '%.64s' of device %s: %s",
-                     request->attribute, request->device, log_errno(-ret));
 }
 
 static int attribute_read(struct control_request *request)
@@ -57,7 +68,7 @@ static int attribute_read(struct control_request *request)
     char text[UMDEV_ATTR_SIZE];
     json_t *value;
     int ret =
-        source->attr_read(source->opaque, request->device, request->attribute, text, sizeof(text));
+        source->attr_read(source->opaque, &request->owner, request->attribute, text, sizeof(text));
 
     if (ret < 0)
         return attribute_error(request, ret);
@@ -72,11 +83,13 @@ static int attribute_read(struct control_request *request)
 int control_attribute(struct control_request *request)
 {
     const struct source *source = request->source;
-    int ret;
+    int ret = find_owner(request);
 
+    if (ret)
+        return ret;
     if (!request->value)
         return attribute_read(request);
-    ret = source->attr_write(source->opaque, request->device, request->attribute, request->value,
+    ret = source->attr_write(source->opaque, &request->owner, request->attribute, request->value,
                              strlen(request->value));
     if (ret < 0)
         return attribute_error(request, ret);

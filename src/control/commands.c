@@ -11,7 +11,7 @@
 /* ------------------------------------------------------------------ the commands */
 
 /* What a command's request may have besides "command". */
-enum takes { TAKES_NOTHING, TAKES_DEVICE, TAKES_ATTRIBUTE, TAKES_CREATE };
+enum takes { TAKES_NOTHING, TAKES_DEVICE, TAKES_OWNER, TAKES_ATTRIBUTE, TAKES_CREATE };
 
 /* clang-format off */
 static const struct control_command {
@@ -20,7 +20,7 @@ static const struct control_command {
     int (*run)(struct control_request *request);
 } commands[] = {
     {"attribute", TAKES_ATTRIBUTE, control_attribute},
-    {"attributes", TAKES_DEVICE, control_attributes},
+    {"attributes", TAKES_OWNER, control_attributes},
     {"create", TAKES_CREATE, control_create},
     {"list", TAKES_DEVICE, control_list},
     {"remove", TAKES_DEVICE, control_remove},
@@ -33,8 +33,9 @@ static const struct control_command {
 static const char *const forms[] = {
     [TAKES_NOTHING] = "{\"command\": NAME}",
     [TAKES_DEVICE] = "{\"command\": NAME} or {\"command\": NAME, \"device\": UUID}",
-    [TAKES_ATTRIBUTE] = "{\"command\": \"attribute\", \"device\": UUID, \"attribute\": NAME}, and "
-                        "maybe \"value\"",
+    [TAKES_OWNER] = "{\"command\": \"attributes\"}, and \"device\" or \"parent\", maybe \"type\"",
+    [TAKES_ATTRIBUTE] = "{\"command\": \"attribute\", \"attribute\": NAME}, and \"device\" or "
+                        "\"parent\", maybe \"type\" and \"value\"",
     [TAKES_CREATE] = "{\"command\": \"create\", \"type\": TYPE}, and maybe \"uuid\", \"parent\" "
                      "and \"persist\"",
 };
@@ -59,10 +60,16 @@ static int request_unpack(struct control_request *request, enum takes takes, jso
         create->mode = (unsigned)mode;
         create->persist = persist != 0;
         break;
+    case TAKES_OWNER:
+        ret = json_unpack_ex(json, &error, JSON_STRICT, "{s:s, s?s, s?s, s?s}", "command", &command,
+                             "device", &request->device, "parent", &request->owner.parent, "type",
+                             &request->owner.type);
+        break;
     case TAKES_ATTRIBUTE:
-        ret = json_unpack_ex(json, &error, JSON_STRICT, "{s:s, s:s, s:s, s?s}", "command", &command,
-                             "device", &request->device, "attribute", &request->attribute, "value",
-                             &request->value);
+        ret = json_unpack_ex(json, &error, JSON_STRICT, "{s:s, s:s, s?s, s?s, s?s, s?s}", "command",
+                             &command, "attribute", &request->attribute, "device", &request->device,
+                             "parent", &request->owner.parent, "type", &request->owner.type,
+                             "value", &request->value);
         break;
     case TAKES_DEVICE:
         ret = json_unpack_ex(json, &error, JSON_STRICT, "{s:s, s?s}", "command", &command, "device",

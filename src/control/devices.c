@@ -13,12 +13,6 @@
 
 /* ------------------------------------------------------------------ devices */
 
-/* Every device, or the one that is asked for, as far as that is known under the host's lock. */
-struct device_search {
-    const char *uuid; /* NULL: all */
-    json_t *devices;
-};
-
 static const char *device_uuid(const json_t *device)
 {
     return json_string_value(json_object_get(device, "uuid"));
@@ -26,15 +20,11 @@ static const char *device_uuid(const json_t *device)
 
 static int add_device(void *opaque, const struct umdev_host_device *device)
 {
-    struct device_search *search = opaque;
-    json_t *json;
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:b}", "uuid", device->uuid, "type",
+                             device->type, "parent", device->parent, "driver", device->driver,
+                             "socket", device->socket, "connected", device->connected);
 
-    if (search->uuid && strcasecmp(search->uuid, device->uuid) != 0)
-        return 0;
-    json = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:b}", "uuid", device->uuid, "type", device->type,
-                     "parent", device->parent, "driver", device->driver, "socket", device->socket,
-                     "connected", device->connected);
-    return json_array_append_new(search->devices, json) ? -ENOMEM : 0;
+    return json_array_append_new(opaque, json) ? -ENOMEM : 0;
 }
 
 /* Once the source's locks are free. */
@@ -54,26 +44,27 @@ static int add_persistence(const struct source *source, json_t *devices)
     return 0;
 }
 
-/* *devices: a new reference. ENODEV: not the one that is named. */
+/* *devices: a new reference, to all or to the one that is named. ENODEV. */
 static int find_devices(struct control_request *request, json_t **devices)
 {
     const struct source *source = request->source;
-    struct device_search search = {request->device, json_array()};
+    json_t *found = json_array();
     int ret = -ENOMEM;
 
-    if (search.devices)
-        ret = source->for_each_device(source->opaque, add_device, &search);
+    if (found && request->device)
+        ret = source->find_device(source->opaque, request->device, add_device, found);
+    else if (found)
+        ret = source->for_each_device(source->opaque, add_device, found);
     if (!ret)
-        ret = add_persistence(source, search.devices);
-    if (ret)
-        ret = error_set(&request->error, ENOMEM, "out of memory");
-    else if (request->device && json_array_size(search.devices) == 0)
-        ret = error_set(&request->error, ENODEV, "there is no device %s", request->device);
-    if (ret)
-        json_decref(search.devices);
-    else
-        *devices = search.devices;
-    return ret;
+        ret = add_persistence(source, found);
+    if (ret) {
+        json_decref(found);
+        if (ret == -ENODEV)
+            return error_set(&request->error, ENODEV, "there is no device %s", request->device);
+        return error_set(&request->error, -ret, "%s", log_errno(-ret));
+    }
+    *devices = found;
+    return 0;
 }
 
 /* The UUID of the device that is meant: the one that is named, or the only one. */

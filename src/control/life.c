@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <string.h>
 
 static int add_type(void *opaque, const struct umdev_host_type *type)
 {
@@ -40,28 +39,21 @@ static int not_here(struct control_request *request)
                      "the devices of this umdev do not come and go; those of 'umdev daemon' do");
 }
 
-struct device_answer {
-    const char *uuid;
-    json_t *json;
-};
-
 static int answer_device(void *opaque, const struct umdev_host_device *device)
 {
-    struct device_answer *answer = opaque;
+    json_t **answer = opaque;
 
-    if (strcmp(answer->uuid, device->uuid) != 0)
-        return 0;
-    answer->json =
+    *answer =
         json_pack("{s:s, s:s, s:s, s:s, s:s?}", "uuid", device->uuid, "type", device->type,
                   "parent", device->parent, "driver", device->driver, "socket", device->socket);
-    return 1;
+    return 0;
 }
 
 int control_create(struct control_request *request)
 {
     const struct source *source = request->source;
     char uuid[UMDEV_UUID_STR_SIZE];
-    struct device_answer answer = {.uuid = uuid};
+    json_t *answer = NULL;
     int ret;
 
     if (!source->create)
@@ -71,9 +63,9 @@ int control_create(struct control_request *request)
     ret = source->create(source->opaque, &request->create, uuid, &request->error);
     if (ret)
         return ret;
-    source->for_each_device(source->opaque, answer_device, &answer);
+    source->find_device(source->opaque, uuid, answer_device, &answer);
     /* Somebody else may have removed it already. */
-    request->result = answer.json ? answer.json : json_pack("{s:s}", "uuid", uuid);
+    request->result = answer ? answer : json_pack("{s:s}", "uuid", uuid);
     return 0;
 }
 

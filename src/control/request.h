@@ -10,6 +10,7 @@ struct control_request {
     /* What was asked, as far as it was said: NULL, 0, false otherwise. */
     const char *device; /* a UUID */
     struct source_create create;
+    struct source_owner owner; /* of an attribute; its UUID is `device` */
     const char *attribute, *value;
     /* What is answered: a reference, and an fd that goes with it or −1. */
     json_t *result;

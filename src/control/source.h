@@ -26,15 +26,25 @@ struct source_create {
     bool persist;       /* it comes back when the source does */
 };
 
+/* Whose attributes: a device's, or a parent's (`type` NULL), or those of one of its types. */
+struct source_owner {
+    const char *uuid; /* NULL: the parent's */
+    const char *parent, *type;
+};
+
 struct source {
     int (*for_each_type)(void *opaque, source_each_type each, void *each_opaque);
     int (*for_each_device)(void *opaque, source_each_device each, void *each_opaque);
+    /* `each` for one device, and what it returns. ENODEV: there is no such device. */
+    int (*find_device)(void *opaque, const char *uuid, source_each_device each, void *each_opaque);
     int (*get_stats)(void *opaque, const char *uuid, struct umdev_host_stats *stats);
     int (*screenshot)(void *opaque, const char *uuid, struct umdev_picture *picture);
-    int (*for_each_attr)(void *opaque, const char *uuid, source_each_attr each, void *each_opaque);
-    int (*attr_read)(void *opaque, const char *uuid, const char *name, char *buf, size_t size);
-    int (*attr_write)(void *opaque, const char *uuid, const char *name, const char *buf,
-                      size_t len);
+    int (*for_each_attr)(void *opaque, const struct source_owner *owner, source_each_attr each,
+                         void *each_opaque);
+    int (*attr_read)(void *opaque, const struct source_owner *owner, const char *name, char *buf,
+                     size_t size);
+    int (*attr_write)(void *opaque, const struct source_owner *owner, const char *name,
+                      const char *buf, size_t len);
     /* A device and its socket, or nothing. NULL: this source's devices are what they are. */
     int (*create)(void *opaque, const struct source_create *create, char uuid[UMDEV_UUID_STR_SIZE],
                   struct umdev_error *error);

@@ -4,6 +4,7 @@
 #include "control/source.h"
 
 #include <errno.h>
+#include <strings.h>
 
 static int host_for_each_type(void *opaque, source_each_type each, void *each_opaque)
 {
@@ -13,6 +14,32 @@ static int host_for_each_type(void *opaque, source_each_type each, void *each_op
 static int host_for_each_device(void *opaque, source_each_device each, void *each_opaque)
 {
     return umdev_host_for_each_device(opaque, each, each_opaque);
+}
+
+struct host_search {
+    const char *uuid;
+    source_each_device each;
+    void *opaque;
+    bool found;
+};
+
+static int host_compare(void *opaque, const struct umdev_host_device *device)
+{
+    struct host_search *search = opaque;
+
+    if (strcasecmp(search->uuid, device->uuid) != 0)
+        return 0;
+    search->found = true;
+    return search->each(search->opaque, device);
+}
+
+static int host_find_device(void *opaque, const char *uuid, source_each_device each,
+                            void *each_opaque)
+{
+    struct host_search search = {uuid, each, each_opaque, false};
+    int ret = umdev_host_for_each_device(opaque, host_compare, &search);
+
+    return search.found ? ret : -ENODEV;
 }
 
 static int host_get_stats(void *opaque, const char *uuid, struct umdev_host_stats *stats)
@@ -25,21 +52,28 @@ static int host_screenshot(void *opaque, const char *uuid, struct umdev_picture 
     return umdev_host_screenshot(opaque, uuid, picture);
 }
 
-static int host_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
+static int host_for_each_attr(void *opaque, const struct source_owner *owner, source_each_attr each,
                               void *each_opaque)
 {
-    return umdev_host_for_each_attr(opaque, uuid, each, each_opaque);
+    if (owner->uuid)
+        return umdev_host_for_each_attr(opaque, owner->uuid, each, each_opaque);
+    return umdev_host_for_each_parent_attr(opaque, owner->parent, owner->type, each, each_opaque);
 }
 
-static int host_attr_read(void *opaque, const char *uuid, const char *name, char *buf, size_t size)
+static int host_attr_read(void *opaque, const struct source_owner *owner, const char *name,
+                          char *buf, size_t size)
 {
-    return umdev_host_attr_read(opaque, uuid, name, buf, size);
+    if (owner->uuid)
+        return umdev_host_attr_read(opaque, owner->uuid, name, buf, size);
+    return umdev_host_parent_attr_read(opaque, owner->parent, owner->type, name, buf, size);
 }
 
-static int host_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
-                           size_t len)
+static int host_attr_write(void *opaque, const struct source_owner *owner, const char *name,
+                           const char *buf, size_t len)
 {
-    return umdev_host_attr_write(opaque, uuid, name, buf, len);
+    if (owner->uuid)
+        return umdev_host_attr_write(opaque, owner->uuid, name, buf, len);
+    return umdev_host_parent_attr_write(opaque, owner->parent, owner->type, name, buf, len);
 }
 
 static int host_create(void *opaque, const struct source_create *create,
@@ -84,6 +118,7 @@ struct source source_of_host(struct umdev_host *host, bool can_create)
     return (struct source){
         .for_each_type = host_for_each_type,
         .for_each_device = host_for_each_device,
+        .find_device = host_find_device,
         .get_stats = host_get_stats,
         .screenshot = host_screenshot,
         .for_each_attr = host_for_each_attr,

@@ -61,6 +61,7 @@ size_t model_lose(struct model *model, const char *parent);
  */
 int model_for_each_type(struct model *model, source_each_type each, void *opaque);
 int model_for_each_device(struct model *model, source_each_device each, void *opaque);
+int model_find_device(struct model *model, const char *uuid, source_each_device each, void *opaque);
 /* ENODEV: the parent's process has just ended. EBUSY, EOPNOTSUPP …: what is kept can't be. */
 int model_create(struct model *model, const struct source_create *create,
                  char uuid[UMDEV_UUID_STR_SIZE], struct umdev_error *error);
@@ -68,11 +69,12 @@ int model_create(struct model *model, const struct source_create *create,
 int model_remove(struct model *model, const char *uuid, struct umdev_error *error);
 int model_get_stats(struct model *model, const char *uuid, struct umdev_host_stats *stats);
 int model_screenshot(struct model *model, const char *uuid, struct umdev_picture *picture);
-int model_for_each_attr(struct model *model, const char *uuid, source_each_attr each, void *opaque);
-int model_attr_read(struct model *model, const char *uuid, const char *name, char *buf,
-                    size_t size);
-int model_attr_write(struct model *model, const char *uuid, const char *name, const char *buf,
-                     size_t len);
+int model_for_each_attr(struct model *model, const struct source_owner *owner,
+                        source_each_attr each, void *opaque);
+int model_attr_read(struct model *model, const struct source_owner *owner, const char *name,
+                    char *buf, size_t size);
+int model_attr_write(struct model *model, const struct source_owner *owner, const char *name,
+                     const char *buf, size_t len);
 bool model_is_persistent(struct model *model, const char *uuid);
 
 /* All of these. */

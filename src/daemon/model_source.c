@@ -86,6 +86,44 @@ int model_for_each_device(struct model *model, source_each_device each, void *op
 
 /* ------------------------------------------------------------------ one device */
 
+/* What a source says of a device, with the model's ids. */
+struct found {
+    uint64_t id, parent_id;
+    source_each_device each;
+    void *opaque;
+};
+
+static int visit_found(void *opaque, const struct umdev_host_device *device)
+{
+    const struct found *found = opaque;
+    struct umdev_host_device ours = *device;
+
+    ours.id = found->id;
+    ours.parent_id = found->parent_id;
+    return found->each(found->opaque, &ours);
+}
+
+int model_find_device(struct model *model, const char *text, source_each_device each, void *opaque)
+{
+    struct found found = {.each = each, .opaque = opaque};
+    char uuid[UMDEV_UUID_STR_SIZE];
+    const struct record *record;
+    struct source source;
+
+    if (model_uuid(text, uuid, NULL))
+        return -ENODEV;
+    {
+        LOCK_FOR_SCOPE(&model->lock);
+        record = model_find(model, uuid);
+        if (!record || record->state != RECORD_ACTIVE)
+            return -ENODEV;
+        found.id = record->id;
+        found.parent_id = record->parent->id;
+        source = record->parent->source;
+    }
+    return source.find_device(source.opaque, uuid, visit_found, &found);
+}
+
 int model_get_stats(struct model *model, const char *uuid, struct umdev_host_stats *stats)
 {
     struct source source;
@@ -102,32 +140,51 @@ int model_screenshot(struct model *model, const char *uuid, struct umdev_picture
                                               : -ENODEV;
 }
 
-int model_for_each_attr(struct model *model, const char *uuid, source_each_attr each, void *opaque)
+/* The source that has it. */
+static bool find_owner(struct model *model, const struct source_owner *owner, struct source *source)
 {
-    struct source source;
+    const struct parent *parent;
 
-    if (!model_lookup(model, uuid, &source))
-        return -ENODEV;
-    return source.for_each_attr(source.opaque, uuid, each, opaque);
+    if (owner->uuid)
+        return model_lookup(model, owner->uuid, source);
+    TAILQ_FOREACH(parent, &model->parents, link)
+    {
+        if (strcmp(parent->name, owner->parent) == 0) {
+            *source = parent->source;
+            return true;
+        }
+    }
+    return false;
 }
 
-int model_attr_read(struct model *model, const char *uuid, const char *name, char *buf, size_t size)
+int model_for_each_attr(struct model *model, const struct source_owner *owner,
+                        source_each_attr each, void *opaque)
 {
     struct source source;
 
-    if (!model_lookup(model, uuid, &source))
+    if (!find_owner(model, owner, &source))
         return -ENODEV;
-    return source.attr_read(source.opaque, uuid, name, buf, size);
+    return source.for_each_attr(source.opaque, owner, each, opaque);
 }
 
-int model_attr_write(struct model *model, const char *uuid, const char *name, const char *buf,
-                     size_t len)
+int model_attr_read(struct model *model, const struct source_owner *owner, const char *name,
+                    char *buf, size_t size)
 {
     struct source source;
 
-    if (!model_lookup(model, uuid, &source))
+    if (!find_owner(model, owner, &source))
         return -ENODEV;
-    return source.attr_write(source.opaque, uuid, name, buf, len);
+    return source.attr_read(source.opaque, owner, name, buf, size);
+}
+
+int model_attr_write(struct model *model, const struct source_owner *owner, const char *name,
+                     const char *buf, size_t len)
+{
+    struct source source;
+
+    if (!find_owner(model, owner, &source))
+        return -ENODEV;
+    return source.attr_write(source.opaque, owner, name, buf, len);
 }
 
 bool model_is_persistent(struct model *model, const char *text)
@@ -154,6 +211,12 @@ static int source_for_each_device(void *opaque, source_each_device each, void *e
     return model_for_each_device(opaque, each, each_opaque);
 }
 
+static int source_find_device(void *opaque, const char *uuid, source_each_device each,
+                              void *each_opaque)
+{
+    return model_find_device(opaque, uuid, each, each_opaque);
+}
+
 static int source_get_stats(void *opaque, const char *uuid, struct umdev_host_stats *stats)
 {
     return model_get_stats(opaque, uuid, stats);
@@ -164,22 +227,22 @@ static int source_screenshot(void *opaque, const char *uuid, struct umdev_pictur
     return model_screenshot(opaque, uuid, picture);
 }
 
-static int source_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
-                                void *each_opaque)
+static int source_for_each_attr(void *opaque, const struct source_owner *owner,
+                                source_each_attr each, void *each_opaque)
 {
-    return model_for_each_attr(opaque, uuid, each, each_opaque);
+    return model_for_each_attr(opaque, owner, each, each_opaque);
 }
 
-static int source_attr_read(void *opaque, const char *uuid, const char *name, char *buf,
-                            size_t size)
+static int source_attr_read(void *opaque, const struct source_owner *owner, const char *name,
+                            char *buf, size_t size)
 {
-    return model_attr_read(opaque, uuid, name, buf, size);
+    return model_attr_read(opaque, owner, name, buf, size);
 }
 
-static int source_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
-                             size_t len)
+static int source_attr_write(void *opaque, const struct source_owner *owner, const char *name,
+                             const char *buf, size_t len)
 {
-    return model_attr_write(opaque, uuid, name, buf, len);
+    return model_attr_write(opaque, owner, name, buf, len);
 }
 
 static int source_create_device(void *opaque, const struct source_create *create,
@@ -203,6 +266,7 @@ struct source model_source(struct model *model)
     return (struct source){
         .for_each_type = source_for_each_type,
         .for_each_device = source_for_each_device,
+        .find_device = source_find_device,
         .get_stats = source_get_stats,
         .screenshot = source_screenshot,
         .for_each_attr = source_for_each_attr,

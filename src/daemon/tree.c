@@ -47,17 +47,47 @@ static int get_stats(void *opaque, const char *uuid, struct umdev_host_stats *st
 
 static int each_attr(void *opaque, const char *uuid, source_each_attr each, void *each_opaque)
 {
-    return model_for_each_attr(opaque, uuid, each, each_opaque);
+    const struct source_owner owner = {.uuid = uuid};
+
+    return model_for_each_attr(opaque, &owner, each, each_opaque);
 }
 
 static int attr_read(void *opaque, const char *uuid, const char *name, char *buf, size_t size)
 {
-    return model_attr_read(opaque, uuid, name, buf, size);
+    const struct source_owner owner = {.uuid = uuid};
+
+    return model_attr_read(opaque, &owner, name, buf, size);
 }
 
 static int attr_write(void *opaque, const char *uuid, const char *name, const char *buf, size_t len)
 {
-    return model_attr_write(opaque, uuid, name, buf, len);
+    const struct source_owner owner = {.uuid = uuid};
+
+    return model_attr_write(opaque, &owner, name, buf, len);
+}
+
+static int each_parent_attr(void *opaque, const char *parent, const char *type,
+                            source_each_attr each, void *each_opaque)
+{
+    const struct source_owner owner = {.parent = parent, .type = type};
+
+    return model_for_each_attr(opaque, &owner, each, each_opaque);
+}
+
+static int parent_attr_read(void *opaque, const char *parent, const char *type, const char *name,
+                            char *buf, size_t size)
+{
+    const struct source_owner owner = {.parent = parent, .type = type};
+
+    return model_attr_read(opaque, &owner, name, buf, size);
+}
+
+static int parent_attr_write(void *opaque, const char *parent, const char *type, const char *name,
+                             const char *buf, size_t len)
+{
+    const struct source_owner owner = {.parent = parent, .type = type};
+
+    return model_attr_write(opaque, &owner, name, buf, len);
 }
 
 /* ------------------------------------------------------------------ life */
@@ -74,6 +104,9 @@ int tree_mount(struct model *model, const char *mountpoint, const struct log *lo
         .for_each_attr = each_attr,
         .attr_read = attr_read,
         .attr_write = attr_write,
+        .for_each_parent_attr = each_parent_attr,
+        .parent_attr_read = parent_attr_read,
+        .parent_attr_write = parent_attr_write,
         .opaque = model,
     };
     struct tree *tree = calloc(1, sizeof(*tree));

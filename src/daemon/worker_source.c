@@ -102,13 +102,14 @@ static int worker_for_each_type(void *opaque, source_each_type each, void *each_
     return ret;
 }
 
-static int worker_for_each_device(void *opaque, source_each_device each, void *each_opaque)
+/* Of one device, or of all (NULL). */
+static int worker_list(void *opaque, const char *uuid, source_each_device each, void *each_opaque)
 {
     json_t *result = NULL;
     const json_t *json;
     struct umdev_host_device device;
     size_t i;
-    int ret = worker_ask(opaque, control_request_new("list", NULL), &result, NULL, NULL);
+    int ret = worker_ask(opaque, control_request_new("list", uuid), &result, NULL, NULL);
 
     json_array_foreach(json_object_get(result, "devices"), i, json)
     {
@@ -119,6 +120,20 @@ static int worker_for_each_device(void *opaque, source_each_device each, void *e
     }
     json_decref(result);
     return ret;
+}
+
+static int worker_for_each_device(void *opaque, source_each_device each, void *each_opaque)
+{
+    return worker_list(opaque, NULL, each, each_opaque);
+}
+
+/* A worker that is down has none. */
+static int worker_find_device(void *opaque, const char *uuid, source_each_device each,
+                              void *each_opaque)
+{
+    int ret = worker_list(opaque, uuid, each, each_opaque);
+
+    return ret == -EIO ? -ENODEV : ret;
 }
 
 static int worker_get_stats(void *opaque, const char *uuid, struct umdev_host_stats *stats)
@@ -145,13 +160,23 @@ static int worker_get_stats(void *opaque, const char *uuid, struct umdev_host_st
 
 /* ------------------------------------------------------------------ attributes */
 
-static int worker_for_each_attr(void *opaque, const char *uuid, source_each_attr each,
-                                void *each_opaque)
+/* A request about them; "attribute" and "value" may be NULL. */
+static json_t *owner_request(const char *command, const struct source_owner *owner,
+                             const char *attribute, json_t *value)
+{
+    return json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:o*}", "command", command, "device",
+                     owner->uuid, "parent", owner->parent, "type", owner->type, "attribute",
+                     attribute, "value", value);
+}
+
+static int worker_for_each_attr(void *opaque, const struct source_owner *owner,
+                                source_each_attr each, void *each_opaque)
 {
     json_t *result = NULL;
     const json_t *json;
     size_t i;
-    int ret = worker_ask(opaque, control_request_new("attributes", uuid), &result, NULL, NULL);
+    int ret =
+        worker_ask(opaque, owner_request("attributes", owner, NULL, NULL), &result, NULL, NULL);
 
     json_array_foreach(json_object_get(result, "attributes"), i, json)
     {
@@ -169,13 +194,12 @@ static int worker_for_each_attr(void *opaque, const char *uuid, source_each_attr
     return ret;
 }
 
-static int worker_attr_read(void *opaque, const char *uuid, const char *name, char *buf,
-                            size_t size)
+static int worker_attr_read(void *opaque, const struct source_owner *owner, const char *name,
+                            char *buf, size_t size)
 {
     json_t *result = NULL;
-    json_t *request =
-        json_pack("{s:s, s:s, s:s}", "command", "attribute", "device", uuid, "attribute", name);
-    int ret = worker_ask(opaque, request, &result, NULL, NULL);
+    int ret =
+        worker_ask(opaque, owner_request("attribute", owner, name, NULL), &result, NULL, NULL);
     const json_t *value = json_object_get(result, "value");
 
     if (!ret && json_is_string(value)) {
@@ -190,19 +214,16 @@ static int worker_attr_read(void *opaque, const char *uuid, const char *name, ch
 }
 
 /* What is no text can't be sent: EILSEQ. */
-static int worker_attr_write(void *opaque, const char *uuid, const char *name, const char *buf,
-                             size_t len)
+static int worker_attr_write(void *opaque, const struct source_owner *owner, const char *name,
+                             const char *buf, size_t len)
 {
     json_t *result = NULL;
     json_t *value = memchr(buf, '\0', len) ? NULL : json_stringn(buf, len);
-    json_t *request;
     int ret;
 
     if (!value)
         return -EILSEQ;
-    request = json_pack("{s:s, s:s, s:s, s:o}", "command", "attribute", "device", uuid, "attribute",
-                        name, "value", value);
-    ret = worker_ask(opaque, request, &result, NULL, NULL);
+    ret = worker_ask(opaque, owner_request("attribute", owner, name, value), &result, NULL, NULL);
     json_decref(result);
     return ret;
 }
@@ -282,6 +303,7 @@ struct source worker_source(struct worker *worker)
     return (struct source){
         .for_each_type = worker_for_each_type,
         .for_each_device = worker_for_each_device,
+        .find_device = worker_find_device,
         .get_stats = worker_get_stats,
         .screenshot = worker_screenshot,
         .for_each_attr = worker_for_each_attr,

@@ -120,12 +120,18 @@ static void compare_chunk(struct track *track, struct track_chunk *chunk, uint64
 void track_compare_with(struct track *track, struct track_chunk *chunk, uint64_t page,
                         const void *content)
 {
-    if (get_digests(track, chunk)) {
-        LOCK_FOR_SCOPE(&track->lock);
-        track_mark(track, page, page);
-        return;
+    const struct track_digest now = digest_of(content);
+    struct track_digest *then;
+
+    if (!get_digests(track, chunk)) {
+        then = &chunk->digests[page % TRACK_CHUNK_PAGES];
+        if (now.low == then->low && now.high == then->high)
+            return;
+        *then = now;
     }
-    chunk->digests[page % TRACK_CHUNK_PAGES] = digest_of(content);
+    /* Written since the report; and who reads it by another name may find something else. */
+    LOCK_FOR_SCOPE(&track->lock);
+    track_mark(track, page, page);
 }
 
 static uint64_t compared_bits(struct track *track, const struct track_chunk *chunk)

@@ -5,11 +5,12 @@ import os
 import random
 import signal
 import stat
+import subprocess
 import threading
 
 import pytest
 import vfiouser as vu
-from daemon import TIMEOUT, UUID, environment, umdev, uuid_of
+from daemon import TIMEOUT, UMDEV, UUID, environment, umdev, uuid_of
 
 
 def test_one_device(start, folder):
@@ -170,6 +171,32 @@ def test_another_user(start):
     assert ask([12345]).stdout.startswith(uuid)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_nobody_in_particular(folder):
+    """Without root and without a word about directories: a user's own daemon, that his commands find."""
+    runtime = folder / "xdg"
+    runtime.mkdir()
+    folder.chmod(0o755)
+    os.chown(runtime, 54321, 54321)
+    env = environment(XDG_RUNTIME_DIR=str(runtime))
+    user = {"user": 54321, "group": 54321, "extra_groups": []}
+    with subprocess.Popen(
+        [UMDEV, "daemon", "--parent", "testdev", "--parent", "plaindev,isolate=yes"], env=env,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **user,
+    ) as process:
+        try:
+            assert process.stdout.readline() == f"{runtime}/umdev/control\n"
+            for kind in ("testdev-1", "plaindev-1"):
+                _, path = umdev("create", kind, env=env, **user).stdout.split()
+                with vu.Client(path) as client:
+                    client.negotiate()
+            assert len(umdev("list", env=env, **user).stdout.splitlines()) == 3
+        finally:
+            process.terminate()
+        assert process.wait(TIMEOUT) == 0, process.stderr.read()
+    assert os.listdir(runtime) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_stop_with_clients(start, folder, number):
     daemon = start("testdev", "plaindev,isolate=yes")
@@ -260,8 +287,9 @@ def test_storm(start):
     daemon.check()
 
 
-def test_a_thousand_devices(start, folder):
-    daemon = start("plaindev")
+@pytest.mark.parametrize("parent", ["plaindev", "plaindev,isolate=yes"], ids=["here", "isolated"])
+def test_a_thousand_devices(start, folder, parent):
+    daemon = start(parent)
     with daemon.control() as control:
         before = len(os.listdir(f"/proc/{daemon.pid}/task"))
         for i in range(1000):

@@ -99,6 +99,31 @@ def test_attributes(begin):
         assert (device / "page").read_text() == "x" * 4096
 
 
+def test_attributes_of_parents_and_types(begin):
+    daemon = begin()
+    for parent in "ab":
+        folder = daemon.sys / "devices/umdev" / parent
+        types = folder / "mdev_supported_types"
+        store(folder / "level", b"7\n")
+        store(types / "treedev-big/weight", b"5\n")
+        assert (folder / "level").read_text() == "7\n"
+        assert (types / "treedev-big/weight").read_text() == "5 of 1\n"
+        with daemon.control() as control:
+            of_parent, of_type = {"parent": parent}, {"parent": parent, "type": "treedev-big"}
+            for owner, name, value in ((of_parent, "level", "7\n"), (of_type, "weight", "5 of 1\n")):
+                listed = control.request({"command": "attributes", **owner})["result"]["attributes"]
+                assert listed == [{"name": name, "readable": True, "writable": True}]
+                request = {"command": "attribute", "attribute": name, **owner}
+                assert control.request(request)["result"]["value"] == value
+                assert control.request({**request, "value": "1"})["result"] == {}
+                assert control.request({**request, "attribute": "x"})["error"]["errno"] == "ENOENT"
+                assert control.request({**request, "parent": "x"})["error"]["errno"] == "ENODEV"
+                assert control.request({**request, "type": "x"})["error"]["errno"] == "ENOENT"
+            assert control.request({**request, "device": uuid_of(1)})["error"]["errno"] == "EINVAL"
+            assert control.request({"command": "attributes", "type": "x"})["error"]["errno"] == "EINVAL"
+        assert (folder / "level").read_text() == "1\n"
+
+
 def test_a_crash_is_seen(begin):
     """A file that is open for a device that is gone is of no later one."""
     daemon = begin(state=True)

@@ -17,7 +17,7 @@ CACHE = Path(os.environ.get("UMDEV_GUEST_CACHE") or TOP / "build/guest-cache").r
 PROGRAMS = {
     "bar": ["bar.c"],
     "kms-pattern": ["kms_pattern.c"],
-    "vgpu-guest": ["vgpu_guest.c", "workload.c", "reference.c", "gpu_sysfs.c", "gpu_vfio.c"],
+    "vgpu-guest": ["vgpu_guest.c", "workload.c", "tables.c", "reference.c", "gpu_sysfs.c", "gpu_vfio.c"],
 }
 
 SCRIPTS = ["serial-exchange"]

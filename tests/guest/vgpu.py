@@ -41,7 +41,11 @@ class Background:
         self.vm = vm
         self.path = f"/tmp/{command}-{re.sub('[:@]', '-', name)}"
         # The file exists when the shell is back.
-        self.pid = vm.run(f": >{self.path}; vgpu-guest {command} {name} >{self.path} 2>&1 & echo $!")
+        self.pid = vm.run(f": >{self.path}; vgpu-guest {command} {self.arguments(name)} >{self.path} 2>&1 & echo $!")
+
+    def arguments(self, name):
+        """What the command is given."""
+        return name
 
     def last_line(self):
         return self.vm.run(f"tail -n 1 {self.path}")

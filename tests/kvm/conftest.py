@@ -68,10 +68,10 @@ def _served(*arguments, **options):
         server.kill()
 
 
-def _controlled(driver, folder):
+def _controlled(folder, *arguments):
     """A server with one device; its control socket is server.control."""
     control = str(folder / "control")
-    for server in _served(driver, "--control", control):
+    for server in _served(*arguments, "--control", control):
         server.control = control
         # The control socket comes after the device's: only now all is there that stays.
         wait_for(lambda: os.path.exists(control), "no control socket")
@@ -84,7 +84,7 @@ def _controlled(driver, folder):
 def server(tmp_path):
     """A server with one faultdev."""
     _need_userfaultfd()
-    yield from _controlled("faultdev", tmp_path)
+    yield from _controlled(tmp_path, "faultdev")
 
 
 @pytest.fixture
@@ -95,13 +95,13 @@ def two_devices():
 
 
 @pytest.fixture
-def vgpu():
+def vgpu(tmp_path):
     """A server with one vgpu."""
     _need_userfaultfd()
-    yield from _served("vgpu", "vgpu-1", "vram=8M", "aperture=16M")
+    yield from _controlled(tmp_path, "vgpu", "vgpu-1", "vram=8M", "aperture=16M")
 
 
 @pytest.fixture
 def testdev(tmp_path):
     """A server with a device that has a doorbell and interrupts."""
-    yield from _controlled("testdev", tmp_path)
+    yield from _controlled(tmp_path, "testdev")

@@ -19,7 +19,7 @@ def run(*arguments):
 def test_help():
     code, out, err = run("--help")
     assert code == 0 and not err
-    for word in ("--socket", "--script", "--aperture", "--registers", "--interrupt", "--async-faults", "--no-kvm", "--no-fault"):
+    for word in ("--socket", "--script", "--aperture", "--registers", "--interrupt", "--async-faults", "--no-kvm", "--no-fault", "--track"):
         assert word in out
 
 
@@ -28,7 +28,7 @@ def test_help():
     [
         [], ["--socket", "x"], ["--script", "x"], ["--socket"], ["--nonsense"], ["--socket", "x", "--script", "y", "z"],
         ["--socket", "x", "--script", "a", "--script", "b", "--script", "c"], ["--aperture", "-1"],
-        ["--registers", "one"],
+        ["--registers", "one"], ["--socket", "x", "--script", "y", "--track", "yes"],
     ],
 )
 def test_wrong_usage(arguments):
@@ -83,6 +83,29 @@ def test_outside_the_aperture(server, start):
 
 def test_outside_the_registers(server, start):
     start(server.path, "reg-read 0x1000\n").fails("cpu0:1: reg-read: nothing is at 0xc0001000 of the guest$")
+
+
+def test_outside_the_memory(server, start):
+    for line, where in (("mem-read 0xa00000", "0xa00000"), ("mem-write 4 1", "0x4"), ("mem-fill 0x9ff000 0 0x2000", "0x9ff000"),
+                        ("mem-same 0 0x9ffff8 16", "0x9ffff8"), (f"mem-fill 8 0 {2**64 - 8}", "0x8")):
+        start(server.path, line + "\n").fails(f"cpu0:1: mem-[a-z]*: {where} is not in the memory, by words, with ")
+
+
+def test_memory(server, start):
+    script = "mem-fill 0x300000 7 64\nmem-write 0x300038 8\nmem-read 0x300030 @0\nmem-expect 0x300000 @0\n"
+    script += "mem-fill 0x400000 7 56\nmem-write 0x400038 @0\nmem-same 0x300000 0x400000 56\nmem-same 0x300000 0x400000 64\n"
+    start(server.path, script).fails("cpu0:8: mem-same: 0x8 is at 0x300038, and 0x7 at 0x400038$")
+
+
+def test_register_until(server, start):
+    start(server.path, "reg-write 0 3\nreg-until 0 4 3\nreg-until 0 4 5\n").fails("cpu0:3: reg-until: 0x3 was read, not 0x5$")
+
+
+def test_pause(server, start):
+    vm = start(server.path, "report 1\npause\nreport 2\n")
+    assert vm.line() == "cpu0:1: report: 0x1"
+    vm.go_on()
+    assert vm.succeeds() == ["cpu0:3: report: 0x2"]
 
 
 def test_no_such_region(server, start):

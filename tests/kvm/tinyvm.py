@@ -31,7 +31,7 @@ class Vm:
             self.files += ["--script", str(file)]
         self.process = subprocess.Popen(
             [TINYVM, "--socket", path, *self.files, *self.options],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=_die_with_parent,
         )
 
@@ -40,6 +40,11 @@ class Vm:
         line = self.process.stdout.readline()
         assert line, f"tinyvm ended: {self.process.stderr.read()}"
         return line.rstrip("\n")
+
+    def go_on(self):
+        """The end of a `pause`."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
 
     def wait(self, timeout=TIMEOUT):
         """Exit code, lines that were not read yet, and the error."""
@@ -71,6 +76,7 @@ class Vm:
 
     def close(self):
         self.kill()
+        self.process.stdin.close()
         self.process.stdout.close()
         self.process.stderr.close()
         self.dir.cleanup()

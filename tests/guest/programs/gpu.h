@@ -32,6 +32,7 @@ struct gpu {
     volatile uint32_t *messages;     /* sysfs: where MSI-X messages arrive, a word a vector */
     uint64_t messages_address;       /* sysfs: its physical address */
     int eventfds[VGPU_MSIX_VECTORS]; /* vfio */
+    int container;                   /* vfio */
 };
 
 /* 0, or −1 and a message on stderr. What was opened stays open until the program ends. The name is
@@ -42,6 +43,11 @@ int gpu_open_vfio(struct gpu *gpu, const char *bdf);
 /* sysfs: look where the memory is now. The kernel moves pages out of memory that is to go; their
  * content stays. 0, or −1 and a message. */
 int gpu_locate(struct gpu *gpu);
+
+/* vfio: let the device reach memory of this program at an IOVA, and no more; whole pages. 0, or −1
+ * and a message. */
+int gpu_map(struct gpu *gpu, void *memory, uint64_t iova, uint64_t size);
+int gpu_unmap(struct gpu *gpu, uint64_t iova, uint64_t size);
 
 static inline uint32_t gpu_read32(const struct gpu *gpu, uint32_t reg)
 {

@@ -50,22 +50,37 @@ static int open_group(const char *bdf, int container)
     return group;
 }
 
-static int alloc_memory(struct gpu *gpu, int container)
+int gpu_map(struct gpu *gpu, void *memory, uint64_t iova, uint64_t size)
 {
     struct vfio_iommu_type1_dma_map map = {
         .argsz = sizeof(map),
         .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-        .iova = IOVA,
-        .size = GPU_MEMORY_SIZE,
+        .vaddr = (uintptr_t)memory,
+        .iova = iova,
+        .size = size,
     };
+
+    return ioctl(gpu->container, VFIO_IOMMU_MAP_DMA, &map) ? complain("VFIO_IOMMU_MAP_DMA") : 0;
+}
+
+int gpu_unmap(struct gpu *gpu, uint64_t iova, uint64_t size)
+{
+    struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof(unmap), .iova = iova, .size = size};
+
+    if (ioctl(gpu->container, VFIO_IOMMU_UNMAP_DMA, &unmap) || unmap.size != size)
+        return complain("VFIO_IOMMU_UNMAP_DMA");
+    return 0;
+}
+
+static int alloc_memory(struct gpu *gpu)
+{
     void *memory = mmap(NULL, GPU_MEMORY_SIZE, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
     if (memory == MAP_FAILED)
         return complain("memory");
-    map.vaddr = (uintptr_t)memory;
-    if (ioctl(container, VFIO_IOMMU_MAP_DMA, &map))
-        return complain("VFIO_IOMMU_MAP_DMA");
+    if (gpu_map(gpu, memory, IOVA, GPU_MEMORY_SIZE))
+        return -1;
     gpu->memory = memory;
     gpu->iova = IOVA;
     return 0;
@@ -147,9 +162,10 @@ int gpu_open_vfio(struct gpu *gpu, const char *bdf)
     if (device < 0)
         return complain("VFIO_GROUP_GET_DEVICE_FD");
     gpu->take = take_event;
+    gpu->container = container;
     gpu->vram = map_region(device, VGPU_BAR_VRAM, &gpu->vram_size);
     gpu->regs = map_region(device, VGPU_BAR_REGS, &regs_size);
-    if (!gpu->vram || !gpu->regs || enable_bus_master(device) || alloc_memory(gpu, container))
+    if (!gpu->vram || !gpu->regs || enable_bus_master(device) || alloc_memory(gpu))
         return -1;
     return enable_msix(gpu, device);
 }

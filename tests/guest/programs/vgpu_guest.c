@@ -8,6 +8,10 @@
  *   vgpu-guest long DEVICE            "begun", and the device works on for a minute or more
  *   vgpu-guest moved DEVICE           "begun" as `long`; SIGUSR1 tells it that its memory has left
  *                                     the machine: see workload_moved(). Then 3 rounds
+ *   vgpu-guest tables DEVICE SEED     page tables that change, and IOVAs that do, until SIGTERM;
+ *                                     "round N" now and then: see tables.h. The last line that
+ *                                     went well is
+ *                                     ok: ROUNDS rounds, MOVES moves at rest, MOVES at work
  *   vgpu-guest expect ROUNDS ERRORS   the last line of what went well, with no device
  *
  * DEVICE is BDF, BDF@FIRST-LAST (use memory between these addresses) or vfio:BDF.
@@ -15,7 +19,7 @@
  *   ok: ROUNDS rounds, F fence interrupts, E error interrupts, checksum 0x…
  * Exit codes: 0, 1 (a message on stderr says why), 2 (usage).
  */
-#include "workload.h"
+#include "tables.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -154,6 +158,31 @@ static int moved(const char *name)
     return 0;
 }
 
+static int change_tables(const char *name, uint64_t seed)
+{
+    struct gpu gpu = {0};
+    struct workload work;
+    struct tables *tables;
+    uint32_t number = 0;
+    unsigned at_rest, at_work;
+
+    hold_signal(SIGTERM);
+    if (open_gpu(&gpu, name) || workload_start(&work, &gpu))
+        return 1;
+    tables = tables_new(&work, seed);
+    if (!tables)
+        return 1;
+    for (; !has_come(SIGTERM); number++) {
+        print_round(number);
+        if (tables_round(tables, number))
+            return 1;
+    }
+    tables_count_moves(tables, &at_rest, &at_work);
+    printf("ok: %u rounds, %u moves at rest, %u at work\n", number, at_rest, at_work);
+    free(tables);
+    return 0;
+}
+
 static int expect(uint32_t rounds, unsigned errors)
 {
     struct workload work;
@@ -177,10 +206,12 @@ int main(int argc, char **argv)
         return long_work(argv[2]);
     if (argc == 3 && strcmp(argv[1], "moved") == 0)
         return moved(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "tables") == 0)
+        return change_tables(argv[2], strtoull(argv[3], NULL, 0));
     if (argc == 4 && strcmp(argv[1], "expect") == 0)
         return expect((uint32_t)strtoul(argv[2], NULL, 0), (unsigned)strtoul(argv[3], NULL, 0));
-    fputs(
-        "vgpu-guest check DEVICE ROUNDS | work|traffic|long|moved DEVICE | expect ROUNDS ERRORS\n",
-        stderr);
+    fputs("vgpu-guest check DEVICE ROUNDS | work|traffic|long|moved DEVICE | tables DEVICE SEED"
+          " | expect ROUNDS ERRORS\n",
+          stderr);
     return 2;
 }

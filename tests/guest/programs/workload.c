@@ -83,8 +83,7 @@ static void emit_bytes(struct workload *work, const void *packet, uint32_t bytes
     work->tail = (work->tail + bytes) % RING_SIZE;
 }
 
-/* A round is finished before the next begins, so there is always room. */
-static void emit(struct workload *work, const void *packet, uint32_t bytes)
+void workload_emit(struct workload *work, const void *packet, uint32_t bytes)
 {
     uint32_t left = RING_SIZE - work->tail;
 
@@ -118,7 +117,7 @@ static void emit_copy(struct workload *work, struct vgpu_surface dst, struct vgp
         .height = HEIGHT,
     };
 
-    emit(work, &copy, sizeof(copy));
+    workload_emit(work, &copy, sizeof(copy));
 }
 
 static void emit_counts(struct workload *work, double step, uint32_t height,
@@ -139,7 +138,7 @@ static void emit_counts(struct workload *work, double step, uint32_t height,
         .max_iterations = max_iterations,
     };
 
-    emit(work, &mandelbrot, sizeof(mandelbrot));
+    workload_emit(work, &mandelbrot, sizeof(mandelbrot));
 }
 
 static void emit_picture(struct workload *work, uint32_t number)
@@ -158,29 +157,35 @@ static void emit_picture(struct workload *work, uint32_t number)
         .scale = round_scale(number),
     };
 
-    emit(work, &fill, sizeof(fill));
-    emit(work, &plasma, sizeof(plasma));
+    workload_emit(work, &fill, sizeof(fill));
+    workload_emit(work, &plasma, sizeof(plasma));
 }
 
-static void emit_round(struct workload *work, uint32_t number)
+void workload_emit_fence(struct workload *work)
 {
-    struct vgpu_surface in_memory = picture_in(VGPU_SPACE_GUEST, work->buffers + PICTURE);
     struct vgpu_fence fence = {
         .header.word = VGPU_HEADER(VGPU_OP_FENCE, VGPU_FENCE_WRITE | VGPU_FENCE_IRQ, sizeof(fence)),
         .address = work->gpu->iova + FENCE,
         .value = ++work->fence,
     };
 
+    workload_emit(work, &fence, sizeof(fence));
+}
+
+static void emit_round(struct workload *work, uint32_t number)
+{
+    struct vgpu_surface in_memory = picture_in(VGPU_SPACE_GUEST, work->buffers + PICTURE);
+
     emit_picture(work, number);
     emit_copy(work, in_memory, picture_in(VGPU_SPACE_VRAM, RENDERED));
     emit_copy(work, picture_in(VGPU_SPACE_VRAM, RETURNED), in_memory);
     emit_counts(work, STEP, COUNTS_HEIGHT, round_iterations(number));
-    emit(work, &fence, sizeof(fence));
+    workload_emit_fence(work);
 }
 
 /* ------------------------------------------------------------------ running */
 
-static void submit(struct workload *work)
+void workload_submit(struct workload *work)
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     gpu_write32(work->gpu, VGPU_REG_RING_TAIL, work->tail);
@@ -195,7 +200,7 @@ static int report_stop(const struct gpu *gpu, const char *what)
     return -1;
 }
 
-static int wait_fence(struct workload *work)
+int workload_wait_fence(struct workload *work)
 {
     struct gpu *gpu = work->gpu;
 
@@ -214,7 +219,7 @@ static int wait_fence(struct workload *work)
     return 0;
 }
 
-static int start_ring(struct workload *work)
+int workload_restart(struct workload *work)
 {
     const struct gpu *gpu = work->gpu;
 
@@ -240,7 +245,7 @@ int workload_start(struct workload *work, struct gpu *gpu)
         return fail("no vgpu behind BAR 2");
     if (gpu_read64(gpu, VGPU_REG_VRAM_SIZE) != gpu->vram_size)
         return fail("VRAM_SIZE is not the size of BAR 0");
-    return start_ring(work);
+    return workload_restart(work);
 }
 
 /* Pixels by 64 bits: with a BAR that is not mapped each access is a message. */
@@ -290,8 +295,8 @@ int workload_round(struct workload *work, uint32_t number)
     memset(work->gpu->memory + PICTURE, 0, WIDTH * HEIGHT * 4);
     memset(work->gpu->memory + COUNTS, 0, COUNTS_WIDTH * COUNTS_HEIGHT * 4);
     emit_round(work, number);
-    submit(work);
-    if (wait_fence(work) || compare_picture(work, number))
+    workload_submit(work);
+    if (workload_wait_fence(work) || compare_picture(work, number))
         return -1;
     return compare_counts(work, number);
 }
@@ -300,8 +305,8 @@ int workload_traffic(struct workload *work, uint32_t rounds)
 {
     for (uint32_t i = 0; i < rounds; i++) {
         emit_round(work, i);
-        submit(work);
-        if (wait_fence(work))
+        workload_submit(work);
+        if (workload_wait_fence(work))
             return -1;
     }
     return 0;
@@ -312,14 +317,13 @@ int workload_long(struct workload *work)
     /* All points are 0, which never escapes. */
     for (int i = 0; i < 32; i++)
         emit_counts(work, 0, LONG_HEIGHT, VGPU_ITERATIONS_MAX);
-    submit(work);
+    workload_submit(work);
     if (gpu_read32(work->gpu, VGPU_REG_STATUS) != (VGPU_STATUS_RUNNING | VGPU_STATUS_BUSY))
         return report_stop(work->gpu, "the device is not busy");
     return 0;
 }
 
-/* The ring stops with this error, and nothing else happens. */
-static int wait_error(const struct workload *work, uint32_t error)
+int workload_wait_error(const struct workload *work, uint32_t error)
 {
     struct gpu *gpu = work->gpu;
 
@@ -339,12 +343,12 @@ int workload_error(struct workload *work)
     const uint32_t at = work->tail, wrong[2] = {VGPU_HEADER(0xee, 0, 8), 0};
 
     emit_bytes(work, wrong, sizeof(wrong));
-    submit(work);
-    if (wait_error(work, VGPU_ERR_OPCODE))
+    workload_submit(work);
+    if (workload_wait_error(work, VGPU_ERR_OPCODE))
         return -1;
     if (gpu_read32(work->gpu, VGPU_REG_ERROR_RING) != at)
         return report_stop(work->gpu, "the error is somewhere else");
-    return start_ring(work);
+    return workload_restart(work);
 }
 
 /* A round that fails in its packet at `ring_offset`, at the address. */
@@ -352,11 +356,11 @@ static int round_unmapped(struct workload *work, uint32_t ring_offset, uint64_t 
 {
     const struct gpu *gpu = work->gpu;
 
-    if (start_ring(work))
+    if (workload_restart(work))
         return -1;
     emit_round(work, 0);
-    submit(work);
-    if (wait_error(work, VGPU_ERR_DMA_UNMAPPED))
+    workload_submit(work);
+    if (workload_wait_error(work, VGPU_ERR_DMA_UNMAPPED))
         return -1;
     if (gpu_read32(gpu, VGPU_REG_ERROR_RING) != ring_offset ||
         gpu_read64(gpu, VGPU_REG_ERROR_ADDR) != address)
@@ -369,7 +373,7 @@ int workload_moved(struct workload *work)
     struct gpu *gpu = work->gpu;
     const uint64_t old = gpu->iova;
 
-    if (wait_error(work, VGPU_ERR_DMA_UNMAPPED))
+    if (workload_wait_error(work, VGPU_ERR_DMA_UNMAPPED))
         return -1;
     if (gpu_read64(gpu, VGPU_REG_ERROR_ADDR) - old >= GPU_MEMORY_SIZE)
         return report_stop(gpu, "the error is somewhere else");
@@ -383,7 +387,7 @@ int workload_moved(struct workload *work)
     if (round_unmapped(work, sizeof(struct vgpu_fill) + sizeof(struct vgpu_plasma), old + PICTURE))
         return -1;
     work->buffers = gpu->iova;
-    return start_ring(work);
+    return workload_restart(work);
 }
 
 void workload_expect(struct workload *work, uint32_t number)

@@ -39,4 +39,16 @@ int workload_long(struct workload *work);
  * the device gets the new addresses. */
 int workload_moved(struct workload *work);
 
+/* For those who make packets of their own. A round is finished before the next begins, and fits the
+ * ring, so there is always room. */
+void workload_emit(struct workload *work, const void *packet, uint32_t bytes);
+void workload_emit_fence(struct workload *work); /* with an interrupt */
+void workload_submit(struct workload *work);
+/* Wait for the interrupt of the fence that was emitted last. */
+int workload_wait_fence(struct workload *work);
+/* The ring stops with this error, and nothing else happens. */
+int workload_wait_error(const struct workload *work, uint32_t error);
+/* From the ring's beginning. */
+int workload_restart(struct workload *work);
+
 #endif

@@ -88,6 +88,7 @@ static unsigned ask_all(struct scene *scene, const char *text)
     struct umdev_picture picture = {.struct_size = sizeof(picture)};
     struct umdev_host_stats stats = {.struct_size = sizeof(stats)};
     struct umdev_error error = {.message = ""};
+    const struct source_owner owner = {.uuid = "u"};
     char uuid[UMDEV_UUID_STR_SIZE], attr[UMDEV_ATTR_SIZE];
     unsigned count = 0;
 
@@ -104,7 +105,7 @@ static unsigned ask_all(struct scene *scene, const char *text)
     assert_int_not_equal(source->create(source->opaque, &create, uuid, &error), 0);
     assert_int_not_equal(error.message[0], 0);
     answer(scene, text);
-    source->attr_read(source->opaque, "u", "a", attr, sizeof(attr));
+    source->attr_read(source->opaque, &owner, "a", attr, sizeof(attr));
     return count;
 }
 

@@ -95,6 +95,33 @@ static void test_seen(void **state)
     }
 }
 
+/* Two readings by two names, with a write between them: the first one is told, too. */
+static void test_seen_by_two_names(void **state)
+{
+    for (int sync = -1; sync <= 1; sync++) {
+        const struct umdev_track_range *ranges;
+        struct rig_device device = {0};
+        struct rig rig;
+        uint8_t before[PAGE], content[PAGE];
+
+        (void)state;
+        begin(&rig, &device, sync, false);
+        assert_int_equal(rig_map(&rig, &device, BASE, 0, 1, sync >= 0), 0);
+        assert_int_equal(rig_map(&rig, &device, 2 * BASE, 0, 1, sync >= 0), 0);
+        assert_int_equal(iommu_track_begin(device.iommu), 0);
+        assert_int_equal(track_add(device.track, pages_at(BASE, 1)), 0);
+        memcpy(before, rig.memory, PAGE);
+        write_page(&rig, 0);
+        memcpy(content, rig.memory, PAGE);
+        assert_int_equal(track_seen(device.track, pages_at(BASE, 1), content), 0);
+        memcpy(rig.memory, before, PAGE);
+        assert_int_equal(track_seen(device.track, pages_at(2 * BASE, 1), before), 0);
+        assert_int_equal(rig_collect(&device, &ranges), 2);
+        assert_int_equal(rig_collect(&device, &ranges), 0);
+        end(&rig, &device);
+    }
+}
+
 static void test_modes(void **state)
 {
     struct rig_device device = {0};
@@ -411,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_counts_end),
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_seen),
+        cmocka_unit_test(test_seen_by_two_names),
         cmocka_unit_test(test_mixed_keys),
         cmocka_unit_test(test_pins_of_another_device),
         cmocka_unit_test(test_late_window),
