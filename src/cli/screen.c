@@ -63,6 +63,13 @@ size_t screen_lines(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
 }
 
+size_t screen_columns(void)
+{
+    struct winsize size;
+
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 bool screen_wait(struct screen *screen, int ms)
 {
     uint64_t deadline = clock_now_ns() + (uint64_t)ms * 1000000u;

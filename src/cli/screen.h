@@ -28,6 +28,7 @@ void screen_end(struct screen *screen);
 void screen_clear(void);
 /* 0: nobody knows. */
 size_t screen_lines(void);
+size_t screen_columns(void);
 /* Whether it ended early: a signal, or the key q. */
 bool screen_wait(struct screen *screen, int ms);
 

@@ -208,6 +208,11 @@ static const char *short_number(double value, char text[16])
     return text;
 }
 
+/* Wide enough for a UUID, or for 80 columns with the beginning of one. */
+#define ROW_FORMAT   "%-*.*s  %-12s  %-8s  %-6s  %6s  %6s  %6s  %6s  %6s\n"
+#define UUID_NARROW  8
+#define COLUMNS_WIDE 108
+
 /* "37%", or "-" where it is not known. */
 static const char *percent(double share, char text[16])
 {
@@ -217,31 +222,32 @@ static const char *percent(double share, char text[16])
     return text;
 }
 
-static void print_row(const struct row *row)
+static void print_row(const struct row *row, int uuid_width)
 {
     char traps[16], faults[16], dma[16], interrupts[16], engine[16];
 
-    printf("%s  %-12s  %-8s  %-6s  %7s  %8s  %7s  %6s  %6s\n", row->uuid, row->type, row->parent,
+    printf(ROW_FORMAT, uuid_width, uuid_width, row->uuid, row->type, row->parent,
            row->connected ? "yes" : "no", short_number(row->traps, traps),
            short_number(row->faults, faults), short_number(row->dma, dma),
            short_number(row->interrupts, interrupts), percent(row->engine, engine));
 }
 
-/* `most`: lines that there is room for; 0: any number. */
-static void print_table(const struct row *rows, size_t count, size_t most)
+/* `most`: lines that there is room for; 0: any number. `narrow`: a UUID is its beginning. */
+static void print_table(const struct row *rows, size_t count, size_t most, bool narrow)
 {
     size_t clients = 0, shown = count;
+    int uuid_width = narrow ? UUID_NARROW : UMDEV_UUID_STR_SIZE - 1;
 
     for (size_t i = 0; i < count; i++)
         clients += rows[i].connected;
-    printf("%zu device%s, %zu client%s\n", count, count == 1 ? "" : "s", clients,
+    printf("%zu device%s, %zu client%s; per second:\n", count, count == 1 ? "" : "s", clients,
            clients == 1 ? "" : "s");
-    printf("%-36s  %-12s  %-8s  %-6s  %7s  %8s  %7s  %6s  %6s\n", "UUID", "TYPE", "PARENT",
-           "CLIENT", "TRAPS/S", "FAULTS/S", "DMA B/S", "IRQS/S", "ENGINE");
+    printf(ROW_FORMAT, uuid_width, uuid_width, "UUID", "TYPE", "PARENT", "CLIENT", "TRAPS",
+           "FAULTS", "DMA", "IRQS", "ENGINE");
     if (most && count + 2 > most)
         shown = most > 3 ? most - 3 : 0;
     for (size_t i = 0; i < shown; i++)
-        print_row(&rows[i]);
+        print_row(&rows[i], uuid_width);
     if (shown < count)
         printf("… and %zu more\n", count - shown);
 }
@@ -280,10 +286,10 @@ static int print_look(const struct options *options, const struct sample *now,
     } else if (options->batch) {
         if (!first)
             putchar('\n');
-        print_table(rows, count, 0);
+        print_table(rows, count, 0, false);
     } else {
         screen_clear();
-        print_table(rows, count, screen_lines());
+        print_table(rows, count, screen_lines(), screen_columns() < COLUMNS_WIDE);
     }
     if (fflush(stdout))
         return cli_error(COMMAND_NAME, "cannot write the output: %m");

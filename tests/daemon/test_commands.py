@@ -153,7 +153,7 @@ def test_top_batch(daemon):
     assert len(tables) == 2
     for table in tables:
         heading, *rows = table.strip().splitlines()
-        assert heading == "3 devices, 1 client"
+        assert heading == "3 devices, 1 client; per second:"
         # The busiest comes first.
         assert rows[1].split()[:4] == [uuid_of(1), "plaindev-1", "b", "yes"]
         assert rows[1].split()[4] != "0" and rows[2].split()[4] == "0"
@@ -186,13 +186,29 @@ def test_top_is_told_to_end(daemon):
         with subprocess.Popen(
             [UMDEV, "top", "--dir", daemon.dir, "-i", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as top:
-            assert top.stdout.readline() == "3 devices, 0 clients\n"
+            assert top.stdout.readline() == "3 devices, 0 clients; per second:\n"
             if how == "signal":
                 top.send_signal(signal.SIGINT)
                 assert top.wait(TIMEOUT) == 0
             else:
                 daemon.terminate()
                 assert top.wait(TIMEOUT) == 1 and "umdev: top: " in top.stderr.read()
+
+
+def test_top_in_80_columns(daemon):
+    """No line is wrapped, or there would be more of them than there are."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with subprocess.Popen([UMDEV, "top", "--dir", daemon.dir], stdin=slave, stdout=slave, stderr=slave) as top:
+        seen = b""
+        while seen.count(b"plaindev-1") == 0:
+            seen += os.read(master, 4096)
+        os.write(master, b"q")
+        assert top.wait(TIMEOUT) == 0
+    lines = re.sub(rb"\x1b\[[?0-9]*[a-zA-Z]", b"", seen).decode().splitlines()
+    assert max(map(len, lines)) <= 80 and any(line.startswith("00000000  ") for line in lines)
+    os.close(master)
+    os.close(slave)
 
 
 def test_top_on_a_terminal(daemon):
@@ -211,6 +227,7 @@ def test_top_on_a_terminal(daemon):
     assert termios.tcgetattr(slave) == before
     assert seen.startswith(b"\x1b[?1049h") and seen.endswith(b"\x1b[?1049l")
     assert "… and 2 more".encode() in seen
+    assert uuid_of(0).encode() in seen
     os.close(master)
     os.close(slave)
 
