@@ -167,7 +167,8 @@ static bool reap_workers(struct daemon *daemon)
         if (ret <= 0)
             continue;
         lost = model_lose(daemon->model, name);
-        log_print(&daemon->log, UMDEV_LOG_WARNING, name, "%zu devices went with it", lost);
+        log_print(&daemon->log, UMDEV_LOG_WARNING, name, "%zu device%s went with it", lost,
+                  lost == 1 ? "" : "s");
     }
     return again;
 }
