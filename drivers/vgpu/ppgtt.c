@@ -210,13 +210,12 @@ static bool read_tracked(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table,
                          struct vgpu_fault *fault)
 {
     struct vgpu_pins *pins = ppgtt->memory->pins;
-    struct umdev_device *dev = device_of(ppgtt);
     struct vgpu_hold *hold;
     int ret = vgpu_pins_take(pins, table->iova, TABLE_SIZE, TABLE_SIZE, UMDEV_READ, &hold);
 
     if (!ret) {
         vgpu_pins_put(hold);
-        ret = umdev_track_add(dev, umdev_iova(table->iova), TABLE_SIZE);
+        ret = umdev_track_add(pins->dev, umdev_iova(table->iova), TABLE_SIZE);
     }
     if (ret) {
         vgpu_pins_drop(pins);
@@ -226,7 +225,7 @@ static bool read_tracked(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table,
         update_page(ppgtt, table->iova, table->entries);
         return true;
     }
-    (void)umdev_track_remove(dev, umdev_iova(table->iova), TABLE_SIZE);
+    (void)umdev_track_remove(pins->dev, umdev_iova(table->iova), TABLE_SIZE);
     return false;
 }
 
@@ -338,7 +337,6 @@ static bool check_entry(struct vgpu_ppgtt *ppgtt, uint64_t entry, unsigned level
 {
     const struct vgpu_process *process = ppgtt->current;
     unsigned looks = 0;
-    bool pinned;
 
     if (entry & VGPU_PPGTT_LARGE) {
         uint64_t flags = VGPU_PPGTT_LARGE | VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE | VGPU_SPACE_GUEST;
@@ -348,11 +346,11 @@ static bool check_entry(struct vgpu_ppgtt *ppgtt, uint64_t entry, unsigned level
         return true;
     }
     if ((entry & (VGPU_PAGE - 1)) != (VGPU_GGTT_VALID | VGPU_SPACE_GUEST) ||
-        vgpu_ppgtt_find(ppgtt, process, ENTRY_ADDRESS(entry)))
+        vgpu_ppgtt_find(ppgtt, process, ENTRY_ADDRESS(entry)) ||
+        is_pinned(process->top, ENTRY_ADDRESS(entry), &looks))
         return virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
-    pinned = is_pinned(process->top, ENTRY_ADDRESS(entry), &looks);
     spend(ppgtt, looks / LOOKS_PER_TABLE);
-    return !pinned || virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
+    return true;
 }
 
 /* The tables on the way to `address`. *covered: what they are for, from its beginning on. */
