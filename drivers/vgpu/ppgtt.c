@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define TABLE_SIZE VGPU_PAGE
 
@@ -21,6 +22,8 @@ void vgpu_ppgtt_init(struct vgpu_ppgtt *ppgtt, const struct vgpu_memory *memory)
 {
     *ppgtt = (struct vgpu_ppgtt){.memory = memory, .generation = 1};
     pthread_mutex_init(&ppgtt->lock, NULL);
+    /* It fails in a machine that has just been switched on. */
+    (void)!getrandom(&ppgtt->seed, sizeof(ppgtt->seed), GRND_NONBLOCK);
     for (unsigned i = 0; i < VGPU_PPGTT_BUCKETS; i++)
         LIST_INIT(&ppgtt->buckets[i]);
 }
@@ -32,11 +35,13 @@ void vgpu_ppgtt_fini(struct vgpu_ppgtt *ppgtt)
 
 /* ------------------------------------------------------------------ tables */
 
-static unsigned bucket_of(uint64_t iova)
+/* Engines look here: not to be foreseen by a guest, who would put all tables into one. */
+static unsigned bucket_of(const struct vgpu_ppgtt *ppgtt, uint64_t iova)
 {
-    uint64_t page = iova / VGPU_PAGE;
+    uint64_t hash = (iova / VGPU_PAGE ^ ppgtt->seed) * UINT64_C(0x9e3779b97f4a7c15);
 
-    return (unsigned)((page ^ page >> 10 ^ page >> 20) % VGPU_PPGTT_BUCKETS);
+    hash = (hash ^ hash >> 32) * (ppgtt->seed | 1);
+    return (unsigned)((hash ^ hash >> 32) % VGPU_PPGTT_BUCKETS);
 }
 
 struct vgpu_table *vgpu_ppgtt_find(const struct vgpu_ppgtt *ppgtt,
@@ -44,7 +49,7 @@ struct vgpu_table *vgpu_ppgtt_find(const struct vgpu_ppgtt *ppgtt,
 {
     struct vgpu_table *table;
 
-    LIST_FOREACH(table, &ppgtt->buckets[bucket_of(iova)], same_bucket)
+    LIST_FOREACH(table, &ppgtt->buckets[bucket_of(ppgtt, iova)], same_bucket)
     {
         if (table->iova == iova && table->process == process)
             return table;
@@ -61,8 +66,8 @@ void vgpu_ppgtt_unpin(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsign
         uint64_t iova = ENTRY_ADDRESS(table->entries[i]);
         unsigned run = 0;
 
-        /* As many as follow each other: each call flushes. */
-        while (i + run < end && table->pins[i + run] &&
+        /* As many as follow each other: each call flushes. Behind the last page comes none. */
+        while (i + run < end && table->pins[i + run] && iova + run * VGPU_PAGE >= iova &&
                ENTRY_ADDRESS(table->entries[i + run]) == iova + run * VGPU_PAGE) {
             table->pins[i + run] = 0;
             run++;
@@ -196,20 +201,31 @@ static bool read_table(struct vgpu_ppgtt *ppgtt, uint64_t iova, uint64_t *entrie
     return true;
 }
 
-/* Track it, then read it: so nothing that is written meanwhile is missed. */
+/*
+ * Track it, then read it: so nothing that is written meanwhile is missed. It is pinned before,
+ * which read_table() ends: memory that an unmap is about to take is refused to a pin, but not to
+ * the tracker, who could not be told the end of it then.
+ */
 static bool read_tracked(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table,
                          struct vgpu_fault *fault)
 {
-    struct umdev_device *dev = device_of(ppgtt);
-    int ret = umdev_track_add(dev, umdev_iova(table->iova), TABLE_SIZE);
+    struct vgpu_pins *pins = ppgtt->memory->pins;
+    struct vgpu_hold *hold;
+    int ret = vgpu_pins_take(pins, table->iova, TABLE_SIZE, TABLE_SIZE, UMDEV_READ, &hold);
 
-    if (ret)
+    if (!ret) {
+        vgpu_pins_put(hold);
+        ret = umdev_track_add(pins->dev, umdev_iova(table->iova), TABLE_SIZE);
+    }
+    if (ret) {
+        vgpu_pins_drop(pins);
         return vgpu_memory_fault(fault, ret, table->iova);
+    }
     if (read_table(ppgtt, table->iova, table->entries, fault)) {
         update_page(ppgtt, table->iova, table->entries);
         return true;
     }
-    (void)umdev_track_remove(dev, umdev_iova(table->iova), TABLE_SIZE);
+    (void)umdev_track_remove(pins->dev, umdev_iova(table->iova), TABLE_SIZE);
     return false;
 }
 
@@ -224,17 +240,26 @@ static void take_apart(struct vgpu_table *table, uint64_t entry)
         table->entries[i] = (ENTRY_ADDRESS(entry) + i * vgpu_ppgtt_block(table->level)) | flags;
 }
 
-/* Whether the process has the page pinned as memory. */
-static bool is_pinned(const struct vgpu_table *table, uint64_t iova)
+/* Tables that are looked through in the time that it takes to load one. */
+#define LOOKS_PER_TABLE 64
+
+static void spend(struct vgpu_ppgtt *ppgtt, unsigned tables)
+{
+    ppgtt->budget -= tables < ppgtt->budget ? tables : ppgtt->budget;
+}
+
+/* Whether the page is pinned as memory by the table or those below. */
+static bool is_pinned(const struct vgpu_table *table, uint64_t iova, unsigned *looks)
 {
     if (table->level > 1) {
         for (unsigned i = 0; i < VGPU_PPGTT_ENTRIES; i++)
-            if (table->below[i] && is_pinned(table->below[i], iova))
+            if (table->below[i] && is_pinned(table->below[i], iova, looks))
                 return true;
         return false;
     }
     if (!table->pinned || iova < table->first_pinned || iova > table->last_pinned)
         return false;
+    (*looks)++;
     for (unsigned i = 0; i < VGPU_PPGTT_ENTRIES; i++)
         if (table->pins[i] && ENTRY_ADDRESS(table->entries[i]) == iova)
             return true;
@@ -278,7 +303,7 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
         vgpu_memory_fault(fault, -ENOMEM, ENTRY_ADDRESS(entry));
         return false;
     }
-    ppgtt->budget--;
+    spend(ppgtt, 1);
     /* Counted first: from now on a doorbell looks for what is written. */
     ppgtt->tables++;
     table->process = process;
@@ -295,7 +320,7 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
             free(table);
             return false;
         }
-        LIST_INSERT_HEAD(&ppgtt->buckets[bucket_of(table->iova)], table, same_bucket);
+        LIST_INSERT_HEAD(&ppgtt->buckets[bucket_of(ppgtt, table->iova)], table, same_bucket);
     }
     if (above)
         above->below[index] = table;
@@ -307,10 +332,11 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
 /* ------------------------------------------------------------------ what a walk needs */
 
 /* Whether a valid entry above level 1 can lead to a table, or be taken apart. */
-static bool check_entry(const struct vgpu_ppgtt *ppgtt, uint64_t entry, unsigned level,
-                        uint64_t address, struct vgpu_fault *fault)
+static bool check_entry(struct vgpu_ppgtt *ppgtt, uint64_t entry, unsigned level, uint64_t address,
+                        struct vgpu_fault *fault)
 {
     const struct vgpu_process *process = ppgtt->current;
+    unsigned looks = 0;
 
     if (entry & VGPU_PPGTT_LARGE) {
         uint64_t flags = VGPU_PPGTT_LARGE | VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE | VGPU_SPACE_GUEST;
@@ -321,8 +347,9 @@ static bool check_entry(const struct vgpu_ppgtt *ppgtt, uint64_t entry, unsigned
     }
     if ((entry & (VGPU_PAGE - 1)) != (VGPU_GGTT_VALID | VGPU_SPACE_GUEST) ||
         vgpu_ppgtt_find(ppgtt, process, ENTRY_ADDRESS(entry)) ||
-        is_pinned(process->top, ENTRY_ADDRESS(entry)))
+        is_pinned(process->top, ENTRY_ADDRESS(entry), &looks))
         return virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
+    spend(ppgtt, looks / LOOKS_PER_TABLE);
     return true;
 }
 

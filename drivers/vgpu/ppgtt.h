@@ -67,9 +67,10 @@ struct vgpu_ppgtt {
     struct vgpu_process processes[VGPU_PPGTT_PROCESSES];
     struct vgpu_process *current; /* NULL: none is in force */
     uint64_t clock, generation;
-    unsigned budget;         /* tables that may be loaded before others get a word in */
+    unsigned budget;         /* work before others get a word in, in tables loaded */
     struct vgpu_table *hint; /* of level 1, the last that was found in `current` */
     uint64_t hint_number;    /* address >> 21 */
+    uint64_t seed;           /* of the buckets, a secret */
     struct vgpu_table_list buckets[VGPU_PPGTT_BUCKETS];
 
     /* Read by anybody. */

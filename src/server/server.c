@@ -95,12 +95,19 @@ static bool is_hung_up(int sock)
     return poll(&pollfd, 1, 0) > 0 && pollfd.revents;
 }
 
-/* Whether the same device still is that of a client which has hung up. With the lock. */
+/*
+ * Whether the same device still is, or is about to be, that of a client which has hung up. One that
+ * came later and is no further waits itself, maybe for this one. With the lock.
+ */
 static bool connection_has_ghost(const struct connection *connection)
 {
+    bool older = false; /* the list begins with the newest */
+
     for (const struct connection *c = connection->server->connections; c; c = c->next) {
-        if (c != connection && c->opaque == connection->opaque && !c->done &&
-            is_hung_up(c->session.sock))
+        if (c == connection)
+            older = true;
+        else if (c->opaque == connection->opaque && !c->done && (older || !c->handshaking) &&
+                 is_hung_up(c->session.sock))
             return true;
     }
     return false;

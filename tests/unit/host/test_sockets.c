@@ -5,8 +5,10 @@
  */
 #include "fixture.h"
 
+#include "base/clock.h"
 #include "failnth.h"
 #include "leaks.h"
+#include "wire/vfio_user.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -160,6 +162,48 @@ static void test_a_successor_is_not_turned_away(void **state)
         assert_int_equal(ret, 0);
         umdev_client_close(client);
     }
+}
+
+/* A client that asks for the device and is gone before it is answered. */
+static void come_and_go(struct umdev_host *host)
+{
+    struct {
+        struct wire_header header;
+        struct wire_version_body version;
+    } message = {
+        .header = {.command = WIRE_VERSION, .size = sizeof(message)},
+        .version = {.major = 0, .minor = 1},
+    };
+    int pair[2];
+
+    make_pair(pair);
+    assert_int_equal(write(pair[1], &message, sizeof(message)), sizeof(message));
+    close(pair[1]);
+    assert_int_equal(umdev_host_serve_fd(host, UUID_A, pair[0]), 0);
+}
+
+/* Those that are gone do not wait for each other: that would take them, and the next, 2 s. */
+static void test_successors_that_are_gone(void **state)
+{
+    struct umdev_host *host = ((struct bench *)*state)->host;
+    const uint64_t limit = UINT64_C(1500000000);
+    uint64_t best = UINT64_MAX;
+
+    /* A busy machine may take as long once. */
+    for (unsigned i = 0; i < 5 && best > limit; i++) {
+        uint64_t start = clock_now_ns(), took;
+        struct umdev_client *client;
+        int ret;
+
+        for (unsigned j = 0; j < 12; j++)
+            come_and_go(host);
+        client = connect_pair(host, UUID_A, &ret);
+        took = clock_now_ns() - start;
+        best = MIN(best, took);
+        assert_true(ret == 0 || took > limit);
+        umdev_client_close(client);
+    }
+    assert_true(best <= limit);
 }
 
 static void test_fds_that_are_no_sockets(void **state)
@@ -412,6 +456,7 @@ int main(void)
         TEST(test_protection),
         TEST(test_second_client_is_told_so),
         TEST(test_a_successor_is_not_turned_away),
+        TEST(test_successors_that_are_gone),
         TEST(test_fds_that_are_no_sockets),
         TEST(test_listen),
         TEST(test_listen_that_fails),

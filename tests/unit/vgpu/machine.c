@@ -12,9 +12,17 @@
 
 /* ------------------------------------------------------------------ umdev, faked */
 
-/* The page of an address, or −1. */
-static long page_of(uint64_t iova)
+#define ALIAS ((uint64_t)1 << 48)
+
+static uint64_t unaliased(const struct umdev_device *dev, uint64_t iova)
 {
+    return dev->aliases ? iova % ALIAS : iova;
+}
+
+/* The page of an address, or −1. */
+static long page_of(const struct umdev_device *dev, uint64_t iova)
+{
+    iova = unaliased(dev, iova);
     if (iova < MACHINE_IOVA || iova - MACHINE_IOVA >= MACHINE_GUEST)
         return -1;
     return (long)((iova - MACHINE_IOVA) / MACHINE_PAGE);
@@ -22,16 +30,16 @@ static long page_of(uint64_t iova)
 
 static uint8_t *host_of(const struct umdev_device *dev, uint64_t iova)
 {
-    return dev->pages + (size_t)dev->where[page_of(iova)] * MACHINE_PAGE + iova % MACHINE_PAGE;
+    return dev->pages + (size_t)dev->where[page_of(dev, iova)] * MACHINE_PAGE + iova % MACHINE_PAGE;
 }
 
 static int check(const struct umdev_device *dev, uint64_t iova, unsigned prot)
 {
-    long page = page_of(iova);
+    long page = page_of(dev, iova);
 
     if (dev->error)
         return dev->error;
-    if (page < 0 || !dev->prot[page])
+    if (page < 0 || !dev->prot[page] || iova == dev->leaving)
         return -EINVAL;
     return (dev->prot[page] & prot) == prot ? 0 : -EPERM;
 }
@@ -81,16 +89,19 @@ static void note_write(struct umdev_device *dev, long page, unsigned prot)
     dev->written[page] |= dev->tracked[page] && prot & UMDEV_WRITE;
 }
 
-static void enter_page(struct umdev_device *dev, long page, unsigned prot)
+static int enter_page(struct umdev_device *dev, long page, unsigned prot)
 {
+    int ret = 0;
+
     prot = prot & UMDEV_WRITE ? dev->prot[page] : UMDEV_READ;
     prot |= dev->entered[page];
     if (dev->mode != UMDEV_BUS_IDENTITY && prot != dev->entered[page])
-        assert_int_equal(vgpu_mmu_map(&dev->mmu, bus_of(dev, page),
-                                      dev->pages + (size_t)dev->where[page] * MACHINE_PAGE,
-                                      MACHINE_PAGE, prot),
-                         0);
-    dev->entered[page] = (uint8_t)prot;
+        ret =
+            vgpu_mmu_map(&dev->mmu, bus_of(dev, page),
+                         dev->pages + (size_t)dev->where[page] * MACHINE_PAGE, MACHINE_PAGE, prot);
+    if (!ret)
+        dev->entered[page] = (uint8_t)prot;
+    return ret;
 }
 
 int umdev_dma_pin(struct umdev_device *dev, umdev_iova_t iova, size_t count, unsigned prot,
@@ -109,11 +120,15 @@ int umdev_dma_pin(struct umdev_device *dev, umdev_iova_t iova, size_t count, uns
             return ret;
     }
     for (size_t i = 0; i < count; i++) {
-        long page = page_of(first) + (long)i;
+        long page = page_of(dev, first) + (long)i;
+        int ret = enter_page(dev, page, prot);
 
+        if (ret) {
+            umdev_dma_unpin(dev, umdev_iova(first), i);
+            return ret;
+        }
         dev->pins[page]++;
         note_write(dev, page, prot);
-        enter_page(dev, page, prot);
         bus[i] = umdev_bus(bus_of(dev, page));
     }
     return 0;
@@ -122,7 +137,7 @@ int umdev_dma_pin(struct umdev_device *dev, umdev_iova_t iova, size_t count, uns
 void umdev_dma_unpin(struct umdev_device *dev, umdev_iova_t iova, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        long page = page_of(iova.value) + (long)i;
+        long page = page_of(dev, iova.value) + (long)i;
 
         assert_true(dev->pins[page] > 0);
         note_write(dev, page, dev->entered[page]);
@@ -140,16 +155,21 @@ static int check_tracked(const struct umdev_device *dev, umdev_iova_t iova, uint
 {
     assert_int_equal(size, MACHINE_PAGE);
     assert_int_equal(iova.value % MACHINE_PAGE, 0);
-    return page_of(iova.value) < 0 || !dev->prot[page_of(iova.value)] ? -EFAULT : 0;
+    return page_of(dev, iova.value) < 0 || !dev->prot[page_of(dev, iova.value)] ? -EFAULT : 0;
 }
 
 int umdev_track_add(struct umdev_device *dev, umdev_iova_t iova, uint64_t size)
 {
     int ret = check_tracked(dev, iova, size);
 
-    if (!ret)
-        dev->tracked[page_of(iova.value)]++;
-    return ret;
+    if (dev->track_error)
+        return dev->track_error;
+    if (ret)
+        return ret;
+    dev->tracked[page_of(dev, iova.value)]++;
+    if (iova.value == dev->leaving)
+        dev->prot[page_of(dev, iova.value)] = 0;
+    return 0;
 }
 
 int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t size)
@@ -157,9 +177,9 @@ int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t siz
     int ret = check_tracked(dev, iova, size);
 
     if (!ret) {
-        assert_true(dev->tracked[page_of(iova.value)] > 0);
-        if (--dev->tracked[page_of(iova.value)] == 0)
-            dev->written[page_of(iova.value)] = false;
+        assert_true(dev->tracked[page_of(dev, iova.value)] > 0);
+        if (--dev->tracked[page_of(dev, iova.value)] == 0)
+            dev->written[page_of(dev, iova.value)] = false;
     }
     return ret;
 }
@@ -167,7 +187,7 @@ int umdev_track_remove(struct umdev_device *dev, umdev_iova_t iova, uint64_t siz
 int umdev_track_seen(struct umdev_device *dev, umdev_iova_t iova, const void *page)
 {
     (void)page;
-    assert_true(page_of(iova.value) >= 0 && dev->tracked[page_of(iova.value)] > 0);
+    assert_true(page_of(dev, iova.value) >= 0 && dev->tracked[page_of(dev, iova.value)] > 0);
     return 0;
 }
 
@@ -285,7 +305,7 @@ void machine_poke(struct machine *machine, uint64_t iova, const void *buf, size_
     struct umdev_device *dev = &machine->guest;
 
     move(dev, iova, (uint8_t *)buf, len, true);
-    for (long page = page_of(iova); page <= page_of(iova + len - 1); page++)
+    for (long page = page_of(dev, iova); page <= page_of(dev, iova + len - 1); page++)
         dev->written[page] |= dev->tracked[page] > 0;
 }
 
@@ -295,7 +315,7 @@ void machine_protect(struct machine *machine, uint64_t iova, uint64_t pages, uns
 
     if (!prot)
         vgpu_ppgtt_unmap(&machine->ppgtt, iova, iova + pages * MACHINE_PAGE - 1);
-    for (long page = page_of(iova); pages > 0; page++, pages--) {
+    for (long page = page_of(dev, iova); pages > 0; page++, pages--) {
         assert_int_equal(dev->pins[page], 0);
         assert_int_equal(dev->tracked[page], 0);
         dev->prot[page] = (uint8_t)prot;

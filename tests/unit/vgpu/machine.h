@@ -43,6 +43,10 @@ struct umdev_device {
     int error; /* what every access fails with, if not 0 */
     unsigned tracked[MACHINE_PAGES];
     bool written[MACHINE_PAGES];
+    int track_error;  /* what pages can't be tracked for, if not 0 */
+    uint64_t leaving; /* a page that is about to be taken away: no more pins. It is gone when
+                       * somebody begins to track it. 0: none */
+    bool aliases;     /* bits 48 and up of an IOVA are ignored */
     struct umdev_track_range ranges[MACHINE_PAGES]; /* the last report */
 };
 

@@ -335,6 +335,32 @@ static void test_remaps(void **state)
     }
 }
 
+/* The last page of the address space and the first one do not follow each other. */
+static void test_around_the_end(void **state)
+{
+    const uint64_t last = UINT64_MAX - PAGE + 1;
+    struct rig rig;
+
+    begin(&rig, *state, &ways[2], NULL);
+    assert_int_equal(
+        umdev_client_dma_map(rig.client, rig.memfd, DATA * PAGE, umdev_iova(last), PAGE, UMDEV_RW),
+        0);
+    assert_int_equal(umdev_client_dma_map(rig.client, rig.memfd, (DATA + 1) * PAGE, umdev_iova(0),
+                                          PAGE, UMDEV_RW),
+                     0);
+    set_entry(&rig, LEAVES, 0, last | RW_GUEST);
+    set_entry(&rig, LEAVES, 1, 0 | RW_GUEST);
+    emit_fill(&rig, 0, 2, 5);
+    rig_finish(&rig, 1);
+    assert_int_equal(*page_of(&rig, DATA), 5);
+    assert_int_equal(*page_of(&rig, DATA + 1), 5);
+    set_entry(&rig, LEAVES, 0, 0);
+    set_entry(&rig, LEAVES, 1, 0);
+    rig_finish(&rig, 2);
+    rig_wait_unpinned(&rig);
+    rig_free(&rig);
+}
+
 /* Whatever a device's tables say, another one of the same engine goes on. */
 static void test_neighbour(void **state)
 {
@@ -374,8 +400,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(rewrites), TEST(while_running), TEST(other_device),
-        TEST(endings),  TEST(remaps),        TEST(neighbour),
+        TEST(rewrites), TEST(while_running), TEST(other_device),   TEST(endings),
+        TEST(remaps),   TEST(neighbour),     TEST(around_the_end),
     };
 
     return cmocka_run_group_tests_name("vgpu ppgtt, live", tests, NULL, NULL);
