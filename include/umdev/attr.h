@@ -21,8 +21,9 @@ struct umdev_parent;
  * value an attribute, in the manner of Linux's sysfs.
  *
  * Both callbacks come at any time between create and remove, client or not, serialised as other
- * callbacks. An operator waits for them: they may block for as long as that is bearable, and must
- * not wait for the client; DMA is refused (EDEADLK) where it had to.
+ * callbacks, which wait for them then: with UMDEV_THREADS_SERIALISED they must not wait for the
+ * client, and DMA is refused (EDEADLK) where it had to. An operator waits for them, too, and so
+ * does the device's removal: they may block for as long as that is bearable.
  */
 struct umdev_attr {
     /*
@@ -53,7 +54,7 @@ struct umdev_attr {
  * An attribute of a parent, or of each of its types: the same, in the parent's and in the type's
  * directory. `type` is the index of the type; of a parent's own attribute it is 0. The callbacks
  * come at any time between parent_open and parent_close, several at the same time and beside those
- * of devices: the driver keeps order itself.
+ * of devices: the driver keeps order itself. The parent's removal waits for them.
  *
  * The names of umdev's own: of a parent driver, mdev_supported_types, power, subsystem, uevent,
  * umdev; of a type available_instances, create, description, device_api, devices, name.

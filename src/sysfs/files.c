@@ -67,10 +67,15 @@ struct show {
     struct type_counter counter;
 };
 
-/* A line; the host's texts may be longer than a file. */
+/* A line of two parts; the host's texts may be longer than a file. */
+static int show_words(char *text, const char *first, const char *second)
+{
+    return MIN(snprintf(text, FILES_SIZE, "%s%s\n", first, second), FILES_SIZE - 1);
+}
+
 static int show_line(char *text, const char *line)
 {
-    return MIN(snprintf(text, FILES_SIZE, "%s\n", line), FILES_SIZE - 1);
+    return show_words(text, "", line);
 }
 
 static int show_type(void *opaque, const struct umdev_host_type *type)
@@ -110,7 +115,7 @@ static int show_device(void *opaque, const struct umdev_host_device *device)
         return 0;
     switch (show->node.slot) {
     case NODE_DEVICE_UEVENT:
-        show->length = snprintf(show->text, FILES_SIZE, "DRIVER=%s\n", device->driver);
+        show->length = show_words(show->text, "DRIVER=", device->driver);
         break;
     case NODE_DEVICE_SOCKET:
         show->length = device->socket ? show_line(show->text, device->socket) : -ENODEV;

@@ -23,7 +23,6 @@ static int match_type(void *opaque, const struct umdev_host_type *type)
         return 0;
     if (search->found) {
         snprintf(search->found->parent, FIND_NAME_SIZE, "%s", type->parent);
-        snprintf(search->found->driver, FIND_NAME_SIZE, "%s", type->driver);
         snprintf(search->found->name, FIND_NAME_SIZE, "%s", type->name);
         search->found->has_description = type->description != NULL;
     }

@@ -13,7 +13,7 @@
 #define FIND_NAME_SIZE 192
 
 struct found_type {
-    char parent[FIND_NAME_SIZE], driver[FIND_NAME_SIZE], name[FIND_NAME_SIZE];
+    char parent[FIND_NAME_SIZE], name[FIND_NAME_SIZE];
     bool has_description;
 };
 /* `type`: its place among the parent's, from 1. */

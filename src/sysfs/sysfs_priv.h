@@ -9,7 +9,8 @@
  * the connection is cut: these are freed with the tree.
  *
  * Locks. `lock` guards the workers and the list of handles; a handle's own lock guards its content.
- * None is held while `ops` are called, but for a handle's.
+ * None is held while `ops` are called, but for a handle's, and that of the owners when it looks for
+ * those of what is gone.
  */
 #ifndef SYSFS_SYSFS_PRIV_H
 #define SYSFS_SYSFS_PRIV_H

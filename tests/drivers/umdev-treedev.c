@@ -3,13 +3,15 @@
  * treedev: what the management tree can show, for tests. A page of memory on a card.
  *
  * Types: "small", of which there can be any number; "big", with a description and a name of its
- * own, two at once; "slow", whose create() and remove() take the parameter `slow_ms`. Attributes
- * that can be read, written, both; that fail, fill a file, take long. Of a parent and of each type:
- * a number.
+ * own, two at once; "slow", whose create() and remove() take long: the parameter `slow_ms`, or as
+ * long as the file `hold` is there, to which each adds a byte when it begins. Attributes that can
+ * be read, written, both; that fail, fill a file, take long. Of a parent and of each type: a
+ * number.
  */
 #include <umdev/driver.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,11 +35,22 @@ static const struct umdev_type types[] = {
 
 static const struct umdev_param params[] = {
     {.name = "slow_ms", .kind = UMDEV_PARAM_NUMBER, .value = "0", .max = 60000},
+    {.name = "hold", .kind = UMDEV_PARAM_STRING, .value = ""},
 };
 
-static void be_slow(struct umdev_device *dev)
+static void be_slow(const struct umdev_parent *parent)
 {
-    usleep((useconds_t)umdev_param_number(umdev_device_parent(dev), "slow_ms") * 1000);
+    const char *hold = umdev_param_string(parent, "hold");
+    int fd = open(hold, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+    usleep((useconds_t)umdev_param_number(parent, "slow_ms") * 1000);
+    if (fd < 0)
+        return;
+    if (write(fd, ".", 1) == 1) {
+        while (access(hold, F_OK) == 0)
+            usleep(1000);
+    }
+    close(fd);
 }
 
 static int treedev_create(struct umdev_device *dev)
@@ -46,14 +59,14 @@ static int treedev_create(struct umdev_device *dev)
 
     snprintf(t->value, sizeof(t->value), "unset");
     if (umdev_device_type_index(dev) == TYPE_SLOW)
-        be_slow(dev);
+        be_slow(umdev_device_parent(dev));
     return 0;
 }
 
 static void treedev_remove(struct umdev_device *dev)
 {
     if (umdev_device_type_index(dev) == TYPE_SLOW)
-        be_slow(dev);
+        be_slow(umdev_device_parent(dev));
 }
 
 /* ------------------------------------------------------------------ attributes */
@@ -115,7 +128,7 @@ static int liar_show(struct umdev_device *dev, char *buf, size_t size)
 
 static int slow_show(struct umdev_device *dev, char *buf, size_t size)
 {
-    be_slow(dev);
+    be_slow(umdev_device_parent(dev));
     return snprintf(buf, size, "at last\n");
 }
 
@@ -150,7 +163,7 @@ static int weight_show(struct umdev_parent *parent, unsigned type, char *buf, si
 {
     const struct treeparent *p = umdev_parent_priv(parent);
 
-    usleep((useconds_t)umdev_param_number(parent, "slow_ms") * 1000);
+    be_slow(parent);
     return snprintf(buf, size, "%u of %u\n", p->weights[type], type);
 }
 

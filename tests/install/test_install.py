@@ -20,9 +20,9 @@ ENVIRONMENT = {name: value for name, value in os.environ.items()
 ENVIRONMENT["LC_ALL"] = "C.UTF-8"
 
 
-def run(*command, env=None, cwd=None):
+def run(*command, env=None, cwd=None, timeout=300):
     done = subprocess.run(
-        [str(word) for word in command], env=ENVIRONMENT | (env or {}), cwd=cwd, timeout=300,
+        [str(word) for word in command], env=ENVIRONMENT | (env or {}), cwd=cwd, timeout=timeout,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )
     assert done.returncode == 0, f"$ {' '.join(map(str, command))}\n{done.stdout}"
@@ -30,7 +30,8 @@ def run(*command, env=None, cwd=None):
 
 
 def make(goal, build, **variables):
-    run("make", "-C", TOP, goal, f"BUILD={build}", *[f"{name}={value}" for name, value in variables.items()])
+    """The first one builds all of it, which a machine that does other things too takes its time for."""
+    run("make", "-C", TOP, goal, f"BUILD={build}", *[f"{name}={value}" for name, value in variables.items()], timeout=900)
 
 
 def files_below(folder):

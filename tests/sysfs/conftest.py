@@ -34,6 +34,11 @@ def make_tree(request):
 
 
 @pytest.fixture
+def hold(tmp_path):
+    return tree_module.Hold(tmp_path / "hold")
+
+
+@pytest.fixture
 def tree(make_tree):
     """With two parents, t0 and t1."""
     return make_tree("t0 treedev", "t1 treedev")

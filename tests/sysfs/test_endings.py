@@ -3,11 +3,9 @@
 
 import os
 import subprocess
-import threading
-import time
 
 import pytest
-from tree import UUIDS, CannotMount, Tree, errno_of, store, text, unmount
+from tree import UUIDS, Background, CannotMount, Tree, errno_of, store, text, unmount, wait_for
 
 
 def test_unmount_under_use(tree):
@@ -31,36 +29,30 @@ def test_unmount_under_use(tree):
     os.close(folder)
 
 
-def test_unmount_while_clients_hang_in_it(make_tree):
+def test_unmount_while_clients_hang_in_it(make_tree, hold):
     """It waits for the driver, who is asked, not for those who wait to be answered."""
-    tree = make_tree("t0 treedev slow_ms=700")
+    tree = make_tree(f"t0 treedev hold={hold.path}")
     device = tree.create(UUIDS[0])
-    got = []
-
-    def read():
-        try:
-            got.append(text(device / "slow"))
-        except OSError as e:
-            got.append(e.errno)
-
-    readers = [threading.Thread(target=read) for _ in range(12)]
+    hold.begin()
+    # One is in the driver, the others wait for it, or are not there yet.
+    readers = [Background(errno_of, text, device / "slow") for _ in range(12)]
+    hold.wait_inside(1)
+    unmounting = Background(tree.do, "unmount")
+    wait_for(lambda: not os.path.ismount(tree.sys))
+    assert unmounting.is_alive()
+    hold.let_go()
+    unmounting.result()
     for reader in readers:
-        reader.start()
-    time.sleep(0.2)
-    begun = time.monotonic()
-    tree.do("unmount")
-    assert time.monotonic() - begun < 12 * 0.7 + 5
-    for reader in readers:
-        reader.join(10)
-        assert not reader.is_alive()
-    assert len(got) == len(readers)
+        assert reader.result() in ("", "ENOTCONN", "ECONNABORTED", "ENOENT", "EIO")
 
 
-def test_unmounted_by_somebody_else(tree):
+def test_unmounted_by_somebody_else(make_tree):
+    tree = make_tree("t0 treedev", mount=False)
+    usage = tree.usage()
+    tree.mount()
     subprocess.run(["umount", tree.sys], check=True)
     assert os.listdir(tree.sys) == []
     tree.do("unmount")
-    usage = tree.usage()
     tree.do("mount")
     tree.create(UUIDS[0])
     tree.do("remove " + UUIDS[0])
@@ -117,12 +109,13 @@ def test_two_trees(tree):
     assert tree.devices() == []
 
 
-def test_mounted_and_unmounted_again_and_again(tree):
-    device = tree.create(UUIDS[0])
-    tree.do("unmount")
+def test_mounted_and_unmounted_again_and_again(make_tree):
+    tree = make_tree("t0 treedev", mount=False)
+    tree.do(f"create t0 treedev-small {UUIDS[0]}")
     usage = tree.usage()
     for _ in range(20):
-        tree.do("mount")
+        tree.mount()
+        device = tree.device(UUIDS[0])
         fds = [os.open(device, os.O_RDONLY), os.open(device / "value", os.O_RDONLY)]
         os.listdir(fds[0])
         os.read(fds[1], 10)
@@ -132,32 +125,32 @@ def test_mounted_and_unmounted_again_and_again(tree):
     tree.wait_usage(usage)
 
 
-def test_it_ends_with_threads_idle(make_tree):
+def test_it_ends_with_threads_idle(make_tree, hold):
     """Many at work at once make many threads, of which few stay."""
-    tree = make_tree("t0 treedev slow_ms=200")
-    text(tree.type("t0", "small") / "name")
-    devices = [tree.create(uuid) for uuid in UUIDS[:24]]
+    tree = make_tree(f"t0 treedev hold={hold.path}", mount=False)
     before = tree.usage()[1]
-    readers = [threading.Thread(target=text, args=(device / "slow",)) for device in devices]
-    begun = time.monotonic()
+    tree.mount()
+    devices = [tree.create(uuid) for uuid in UUIDS[:24]]
+    hold.begin()
+    readers = [Background(text, device / "slow") for device in devices]
+    hold.wait_inside(len(readers))
+    # Somebody is there for others.
+    assert text(tree.type("t0", "small") / "name") == "treedev-small\n"
+    hold.let_go()
     for reader in readers:
-        reader.start()
-    time.sleep(0.1)
-    assert tree.usage()[1] > before + 10
-    for reader in readers:
-        reader.join()
-    assert time.monotonic() - begun < 24 * 0.2 / 2
-    deadline = time.monotonic() + 10
-    while tree.usage()[1] > before + 4 and time.monotonic() < deadline:
+        assert reader.result() == "at last\n"
+
+    def few_are_left():
         text(devices[0] / "value")
-    assert tree.usage()[1] <= before + 4
+        return tree.usage()[1] <= before + 5
+
+    wait_for(few_are_left)
 
 
 @pytest.mark.parametrize("path, ret", [("nosuch", -2), ("file", -20), ("file/x", -20)])
 def test_where_nothing_can_be_mounted(make_tree, path, ret):
-    tree = make_tree("t0 treedev")
+    tree = make_tree("t0 treedev", mount=False)
     (tree.folder / "file").touch()
-    tree.do("unmount")
     usage = tree.usage()
     assert tree.ask(f"second {tree.folder / path}")["ret"] == ret
     assert str(tree.folder / path) in tree.said()

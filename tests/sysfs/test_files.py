@@ -3,11 +3,9 @@
 
 import mmap
 import os
-import threading
-import time
 
 import pytest
-from tree import UUIDS, errno_of, store, store_errno, text
+from tree import UUIDS, Background, errno_of, store, store_errno, text, wait_for
 
 # ------------------------------------------------------------------ create
 
@@ -131,21 +129,23 @@ def test_remove_refuses(tree, data):
     assert tree.devices() == UUIDS[:1]
 
 
-def test_remove_while_it_is_removed(make_tree):
-    tree = make_tree("t0 treedev slow_ms=1500")
+def test_remove_while_it_is_removed(make_tree, hold):
+    tree = make_tree(f"t0 treedev hold={hold.path}")
     device = tree.create(UUIDS[0], type="slow")
     second = os.open(device / "remove", os.O_WRONLY)
-    first = threading.Thread(target=store, args=(device / "remove", "1"))
-    first.start()
-    while tree.devices():
-        time.sleep(0.01)
+    hold.begin()
+    first = Background(store, device / "remove", "1")
+    wait_for(lambda: not tree.devices())
     # It takes no part any more, though it is not gone; meanwhile others are answered.
     assert not os.path.exists(device)
     assert text(tree.type("t0", "slow") / "available_instances") == "7\n"
     assert store_errno(tree.type("t0", "small") / "create", UUIDS[0]) == "EEXIST"
     assert first.is_alive()
-    assert errno_of(os.write, second, b"1") == "ENODEV"
-    first.join()
+    # A writer waits for another of the same file.
+    other = Background(errno_of, os.write, second, b"1")
+    hold.let_go()
+    assert first.result() == 1
+    assert other.result() == "ENODEV"
     os.close(second)
     assert text(tree.type("t0", "slow") / "available_instances") == "8\n"
     tree.create(UUIDS[0])
@@ -292,17 +292,20 @@ def test_attributes_of_parents_and_types(tree):
     assert os.stat(tree.type("t0", "slow") / "weight").st_mode == 0o100644
 
 
-def test_a_parent_goes_while_its_attribute_is_read(make_tree):
-    tree = make_tree("t0 treedev slow_ms=500")
+def test_a_parent_goes_while_its_attribute_is_read(make_tree, hold):
+    tree = make_tree(f"t0 treedev hold={hold.path}")
     fd = os.open(tree.parent("t0") / "level", os.O_RDWR)
     weight = os.open(tree.type("t0", "big") / "weight", os.O_RDONLY)
-    got = []
-    reader = threading.Thread(target=lambda: got.append(os.read(weight, 100)))
-    reader.start()
-    time.sleep(0.2)
-    tree.do("unparent t0")
-    reader.join()
-    assert got == [b"0 of 1\n"]
+    hold.begin()
+    reader = Background(os.read, weight, 100)
+    hold.wait_inside(1)
+    going = Background(tree.do, "unparent t0")
+    wait_for(lambda: not tree.parent("t0").exists())
+    # It does not go under the callback.
+    assert going.is_alive() and reader.is_alive()
+    hold.let_go()
+    assert reader.result() == b"0 of 1\n"
+    going.result()
     assert errno_of(os.read, weight, 100) == "ENODEV"
     assert errno_of(os.read, fd, 10) == "ENODEV" == errno_of(os.write, fd, b"1")
     os.close(fd)

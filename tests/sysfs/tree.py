@@ -70,6 +70,53 @@ def mdevctl_of_trixie():
     return fetched.stdout.strip(), None
 
 
+def wait_for(what, *args):
+    """Until it is true."""
+    deadline = time.monotonic() + TIMEOUT
+    while not what(*args):
+        assert time.monotonic() < deadline, (what, args)
+        time.sleep(0.01)
+
+
+class Background(threading.Thread):
+    """A call beside the test, which has its result, or what it raised, by result()."""
+
+    def __init__(self, call, *args):
+        super().__init__(daemon=True)
+        self.call, self.args = call, args
+        self.value = self.raised = None
+        self.start()
+
+    def run(self):
+        try:
+            self.value = self.call(*self.args)
+        except Exception as e:
+            self.raised = e
+
+    def result(self):
+        self.join(TIMEOUT)
+        assert not self.is_alive()
+        if self.raised:
+            raise self.raised
+        return self.value
+
+
+class Hold:
+    """What treedev's parameter `hold` names: what is slow goes on when it is let go."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def begin(self):
+        self.path.touch()
+
+    def wait_inside(self, count):
+        wait_for(lambda: self.path.stat().st_size >= count)
+
+    def let_go(self):
+        self.path.unlink()
+
+
 class CannotMount(Exception):
     """Why there is no tree here."""
 
@@ -155,11 +202,11 @@ class Tree:
         return answer["fds"], answer["threads"]
 
     def wait_usage(self, wanted):
-        """Of fds and threads: the kernel tells of closed files a little later."""
-        deadline = time.monotonic() + TIMEOUT
-        while self.usage() != wanted and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert self.usage() == wanted
+        """
+        Of fds and threads: the kernel tells of closed files and joined threads a little later. So
+        what is wanted is what there was before the first mount.
+        """
+        wait_for(lambda: self.usage() == wanted)
 
     def close(self):
         """In order: exit code 0, nothing from a sanitizer, no mount left."""

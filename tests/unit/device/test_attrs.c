@@ -6,11 +6,14 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#define IOVA UINT64_C(0x100000)
+
 struct script {
     int result;
     char got[UMDEV_ATTR_SIZE + 1];
     size_t got_len;
     atomic_int inside, most; /* callbacks at once */
+    int wanted;              /* of them: so long they wait for each other */
 };
 
 static void enter(struct script *script)
@@ -20,6 +23,8 @@ static void enter(struct script *script)
     if (inside > atomic_load(&script->most))
         atomic_store(&script->most, inside);
     usleep(1000);
+    for (int i = 0; i < 10000 && atomic_load(&script->most) < script->wanted; i++)
+        usleep(1000);
     atomic_fetch_sub(&script->inside, 1);
 }
 
@@ -151,9 +156,9 @@ static void *read_often(void *argument)
     return NULL;
 }
 
-static int most_at_once(const struct umdev_driver *of)
+static int most_at_once(const struct umdev_driver *of, int wanted)
 {
-    struct script script = {0};
+    struct script script = {.wanted = wanted};
     struct fixture fixture;
     pthread_t threads[4];
 
@@ -169,13 +174,59 @@ static int most_at_once(const struct umdev_driver *of)
 static void test_serialised(void **state)
 {
     (void)state;
-    assert_int_equal(most_at_once(&driver), 1);
+    assert_int_equal(most_at_once(&driver, 0), 1);
 }
 
 static void test_parallel(void **state)
 {
     (void)state;
-    assert_true(most_at_once(&parallel) > 1);
+    assert_true(most_at_once(&parallel, 2) > 1);
+}
+
+/* ------------------------------------------------------------------ client memory */
+
+static int reading_show(struct umdev_device *dev, char *buf, size_t size)
+{
+    (void)size;
+    return umdev_dma_read(dev, umdev_iova(IOVA), buf, 1);
+}
+
+static const struct umdev_attr reading[] = {{.name = "reading", .show = reading_show}};
+static const struct umdev_driver reader = {.struct_size = sizeof(reader),
+                                           .name = "attrs",
+                                           .pci = UMDEV_PCI(.vendor = 1),
+                                           UMDEV_ATTRS(reading)};
+
+static void ignore_wanted(struct device_client *client)
+{
+    (void)client;
+}
+
+static void *open_and_map(void *argument)
+{
+    struct fixture *fixture = argument;
+
+    assert_int_equal(device_open(fixture->dev, &fixture->client), 0);
+    fixture_master(fixture->dev);
+    assert_int_equal(device_dma_map(fixture->dev, umdev_iova(IOVA), 4096, -1, 0, UMDEV_RW), 0);
+    return NULL;
+}
+
+/* Who is asked for memory by messages may wait for the callback: a serialised one can't wait. */
+static void test_memory_without_a_file(void **state)
+{
+    struct fixture fixture;
+    pthread_t session;
+    char buf[8];
+
+    (void)state;
+    fixture_new(&fixture, &reader, NULL);
+    fixture.client.dma_wanted = ignore_wanted;
+    /* The session has a thread of its own. */
+    assert_int_equal(pthread_create(&session, NULL, open_and_map, &fixture), 0);
+    pthread_join(session, NULL);
+    assert_int_equal(device_attr_read(fixture.dev, "reading", buf, sizeof(buf)), -EDEADLK);
+    fixture_end(&fixture);
 }
 
 int main(void)
@@ -186,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_without_attributes),
         cmocka_unit_test(test_serialised),
         cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_memory_without_a_file),
     };
 
     return cmocka_run_group_tests_name("attributes", tests, NULL, NULL);

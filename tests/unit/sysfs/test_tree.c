@@ -238,6 +238,9 @@ static void test_contents(void **state)
     fake->types[1].description = long_text;
     assert_int_equal(files_show(&ops, (struct node){1, 2, NODE_TYPE_DESCRIPTION}, text),
                      FILES_SIZE - 1);
+    fake->devices[0].driver = long_text;
+    assert_int_equal(files_show(&ops, (struct node){3, 0, NODE_DEVICE_UEVENT}, text),
+                     FILES_SIZE - 1);
 }
 
 /* Every member of the struct but `connected` has a file, and each shows its own. */
