@@ -186,6 +186,9 @@ void bench_pin(int cpu);
 pid_t bench_spawn(int cpu, void (*serve)(int sock, void *arg), void *arg, int *sock);
 void bench_kill(pid_t pid);
 
+/* For it: a vgpu with the whole VRAM of its parent, which `vram` (a string, "vram=64M") says. */
+void bench_vgpu_serve(int sock, void *vram);
+
 /* The device that our rows and the peer's serve: BAR 0 is a register file. */
 enum {
     BENCH_REG_SCRATCH = 0x00,

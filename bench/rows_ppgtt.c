@@ -9,9 +9,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#include <umdev/host.h>
 
 enum {
     PAGE = 4096,
@@ -34,20 +31,6 @@ struct ppgtt {
     uint64_t target, source, other; /* surfaces' IOVAs */
     bool swapped;
 };
-
-static void ppgtt_serve(int sock, void *arg)
-{
-    static const char *const params[] = {"vram=64M"};
-    struct umdev_host *host;
-    char uuid[UMDEV_UUID_STR_SIZE];
-
-    (void)arg;
-    if (umdev_host_new(NULL, &host) || umdev_host_add_parent(host, "vgpu", NULL, params, 1, NULL) ||
-        umdev_host_create(host, NULL, "vgpu-8", NULL, uuid, NULL) ||
-        umdev_host_serve_fd(host, uuid, sock))
-        _exit(1);
-    pause();
-}
 
 static uint64_t page_entry(uint64_t iova)
 {
@@ -150,7 +133,7 @@ static int ppgtt_start(struct row_run *run, unsigned changes)
     int sock, ret;
 
     p->changes = changes;
-    p->pid = bench_spawn(run->server_cpu, ppgtt_serve, NULL, &sock);
+    p->pid = bench_spawn(run->server_cpu, bench_vgpu_serve, (char[]){"vram=64M"}, &sock);
     if (p->pid < 0)
         return p->pid;
     ret = umdev_tracker_new(0, &p->tracker);

@@ -11,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
-
-#include <umdev/host.h>
 
 /* One surface of 16 MiB: larger than the caches, a hundred times a command's overhead. */
 enum {
@@ -34,20 +31,6 @@ struct vgpu_ours {
 struct vgpu_floor {
     uint8_t *memory;
 };
-
-static void vgpu_serve(int sock, void *arg)
-{
-    static const char *const params[] = {"vram=256M"};
-    struct umdev_host *host;
-    char uuid[UMDEV_UUID_STR_SIZE];
-
-    (void)arg;
-    if (umdev_host_new(NULL, &host) || umdev_host_add_parent(host, "vgpu", NULL, params, 1, NULL) ||
-        umdev_host_create(host, NULL, "vgpu-8", NULL, uuid, NULL) ||
-        umdev_host_serve_fd(host, uuid, sock))
-        _exit(1);
-    pause();
-}
 
 static struct vgpu_surface surface(unsigned n)
 {
@@ -156,7 +139,7 @@ static int device_start(struct row_run *run, int (*measure)(void *, double *, si
     struct umdev_client *client;
     int sock, ret;
 
-    ours->pid = bench_spawn(run->server_cpu, vgpu_serve, NULL, &sock);
+    ours->pid = bench_spawn(run->server_cpu, bench_vgpu_serve, (char[]){"vram=256M"}, &sock);
     if (ours->pid < 0)
         return ours->pid;
     ret = umdev_connect_fd(sock, NULL, &client);

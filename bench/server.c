@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Our server in a child process: a host with one small device. */
+/* Our servers in a child process: a host with one device, a small one or a vgpu. */
 #include "bench.h"
 
 #include <errno.h>
@@ -97,4 +97,19 @@ void bench_server_stop(struct bench_server *server)
     bench_kill(server->pid);
     if (server->path[0])
         unlink(server->path);
+}
+
+/* ------------------------------------------------------------------ a vgpu */
+
+void bench_vgpu_serve(int sock, void *vram)
+{
+    const char *const params[] = {vram};
+    struct umdev_host *host;
+    char uuid[UMDEV_UUID_STR_SIZE];
+
+    if (umdev_host_new(NULL, &host) || umdev_host_add_parent(host, "vgpu", NULL, params, 1, NULL) ||
+        umdev_host_create(host, NULL, "vgpu-8", NULL, uuid, NULL) ||
+        umdev_host_serve_fd(host, uuid, sock))
+        _exit(1);
+    pause();
 }

@@ -9,8 +9,6 @@
 
 #define TABLE_SIZE VGPU_PAGE
 
-#define ENTRY_ADDRESS(entry) ((entry) & ~(VGPU_PAGE - 1))
-
 _Static_assert(VGPU_PPGTT_ENTRIES * sizeof(uint64_t) == TABLE_SIZE, "a table is a page");
 
 static struct umdev_device *device_of(const struct vgpu_ppgtt *ppgtt)
@@ -63,12 +61,12 @@ void vgpu_ppgtt_unpin(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsign
     unsigned i = first;
 
     while (i < end && table->pinned > 0) {
-        uint64_t iova = ENTRY_ADDRESS(table->entries[i]);
+        uint64_t iova = vgpu_ppgtt_address(table->entries[i]);
         unsigned run = 0;
 
         /* As many as follow each other: each call flushes. Behind the last page comes none. */
         while (i + run < end && table->pins[i + run] && iova + run * VGPU_PAGE >= iova &&
-               ENTRY_ADDRESS(table->entries[i + run]) == iova + run * VGPU_PAGE) {
+               vgpu_ppgtt_address(table->entries[i + run]) == iova + run * VGPU_PAGE) {
             table->pins[i + run] = 0;
             run++;
         }
@@ -237,7 +235,8 @@ static void take_apart(struct vgpu_table *table, uint64_t entry)
     if (table->level == 1)
         flags &= ~(uint64_t)VGPU_PPGTT_LARGE;
     for (unsigned i = 0; i < VGPU_PPGTT_ENTRIES; i++)
-        table->entries[i] = (ENTRY_ADDRESS(entry) + i * vgpu_ppgtt_block(table->level)) | flags;
+        table->entries[i] =
+            (vgpu_ppgtt_address(entry) + i * vgpu_ppgtt_block(table->level)) | flags;
 }
 
 /* Tables that are looked through in the time that it takes to load one. */
@@ -261,7 +260,7 @@ static bool is_pinned(const struct vgpu_table *table, uint64_t iova, unsigned *l
         return false;
     (*looks)++;
     for (unsigned i = 0; i < VGPU_PPGTT_ENTRIES; i++)
-        if (table->pins[i] && ENTRY_ADDRESS(table->entries[i]) == iova)
+        if (table->pins[i] && vgpu_ppgtt_address(table->entries[i]) == iova)
             return true;
     return false;
 }
@@ -283,12 +282,6 @@ static bool make_room(struct vgpu_ppgtt *ppgtt)
     return true;
 }
 
-static bool virt_fault(struct vgpu_fault *fault, enum vgpu_error code, uint64_t address)
-{
-    *fault = (struct vgpu_fault){.code = code, .address = address};
-    return false;
-}
-
 /* A table for `address` in the process in force: hung below `above`, or as its top. */
 static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsigned index,
                        uint64_t entry, uint64_t address, struct vgpu_fault *fault)
@@ -297,10 +290,10 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
     struct vgpu_table *table;
 
     if (ppgtt->tables >= VGPU_PPGTT_TABLES_MAX && !make_room(ppgtt))
-        return virt_fault(fault, VGPU_ERR_VIRT_TABLES, address);
+        return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_TABLES, address);
     table = calloc(1, sizeof(*table));
     if (!table) {
-        vgpu_memory_fault(fault, -ENOMEM, ENTRY_ADDRESS(entry));
+        vgpu_memory_fault(fault, -ENOMEM, vgpu_ppgtt_address(entry));
         return false;
     }
     spend(ppgtt, 1);
@@ -314,7 +307,7 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
     if (table->block) {
         take_apart(table, entry);
     } else {
-        table->iova = ENTRY_ADDRESS(entry);
+        table->iova = vgpu_ppgtt_address(entry);
         if (!read_tracked(ppgtt, table, fault)) {
             ppgtt->tables--;
             free(table);
@@ -342,13 +335,13 @@ static bool check_entry(struct vgpu_ppgtt *ppgtt, uint64_t entry, unsigned level
         uint64_t flags = VGPU_PPGTT_LARGE | VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE | VGPU_SPACE_GUEST;
 
         if (level > 3 || entry & (vgpu_ppgtt_block(level) - 1) & ~flags)
-            return virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
+            return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
         return true;
     }
     if ((entry & (VGPU_PAGE - 1)) != (VGPU_GGTT_VALID | VGPU_SPACE_GUEST) ||
-        vgpu_ppgtt_find(ppgtt, process, ENTRY_ADDRESS(entry)) ||
-        is_pinned(process->top, ENTRY_ADDRESS(entry), &looks))
-        return virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
+        vgpu_ppgtt_find(ppgtt, process, vgpu_ppgtt_address(entry)) ||
+        is_pinned(process->top, vgpu_ppgtt_address(entry), &looks))
+        return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
     spend(ppgtt, looks / LOOKS_PER_TABLE);
     return true;
 }
@@ -555,8 +548,8 @@ static void unpin_range(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, uint
         unsigned end = i;
 
         while (end < VGPU_PPGTT_ENTRIES && table->pins[end] &&
-               ENTRY_ADDRESS(table->entries[end]) >= first &&
-               ENTRY_ADDRESS(table->entries[end]) <= last)
+               vgpu_ppgtt_address(table->entries[end]) >= first &&
+               vgpu_ppgtt_address(table->entries[end]) <= last)
             end++;
         vgpu_ppgtt_unpin(ppgtt, table, i, end);
         i = end > i ? end : i + 1;

@@ -147,6 +147,20 @@ struct vgpu_table *vgpu_ppgtt_find(const struct vgpu_ppgtt *ppgtt,
 void vgpu_ppgtt_unpin(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsigned first,
                       unsigned end);
 
+/* A virtual address is in error. False. */
+static inline bool vgpu_ppgtt_fault(struct vgpu_fault *fault, enum vgpu_error code,
+                                    uint64_t address)
+{
+    *fault = (struct vgpu_fault){.code = code, .address = address};
+    return false;
+}
+
+/* What an entry names: an IOVA, or a place in the VRAM. */
+static inline uint64_t vgpu_ppgtt_address(uint64_t entry)
+{
+    return entry & ~(VGPU_PAGE - 1);
+}
+
 /* Bytes that an entry of a table is for. */
 static inline uint64_t vgpu_ppgtt_block(unsigned level)
 {

@@ -6,14 +6,6 @@
 
 #define PROT_BITS ((uint64_t)(UMDEV_READ | UMDEV_WRITE))
 
-#define ENTRY_ADDRESS(entry) ((entry) & ~(VGPU_PAGE - 1))
-
-static bool virt_fault(struct vgpu_fault *fault, enum vgpu_error code, uint64_t address)
-{
-    *fault = (struct vgpu_fault){.code = code, .address = address};
-    return false;
-}
-
 /* The table of level 1 for an address, or NULL. */
 static struct vgpu_table *find_table(struct vgpu_ppgtt *ppgtt, uint64_t address)
 {
@@ -36,11 +28,11 @@ static struct vgpu_table *find_table(struct vgpu_ppgtt *ppgtt, uint64_t address)
 static bool check_leaf(uint64_t entry, uint64_t address, unsigned prot, struct vgpu_fault *fault)
 {
     if (!(entry & VGPU_GGTT_VALID))
-        return virt_fault(fault, VGPU_ERR_VIRT_UNMAPPED, address);
+        return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_UNMAPPED, address);
     if (!vgpu_ppgtt_is_leaf(entry))
-        return virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
+        return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
     if (prot & UMDEV_WRITE && !(entry & VGPU_GGTT_WRITABLE))
-        return virt_fault(fault, VGPU_ERR_VIRT_PROTECTION, address);
+        return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_PROTECTION, address);
     return true;
 }
 
@@ -65,7 +57,7 @@ static unsigned unpinned_run(const struct vgpu_ppgtt *ppgtt, const struct vgpu_t
 
     while (run < most &&
            (table->pins[index + run] & PROT_BITS) == (table->pins[index] & PROT_BITS) &&
-           !vgpu_ppgtt_find(ppgtt, table->process, ENTRY_ADDRESS(table->entries[index + run])))
+           !vgpu_ppgtt_find(ppgtt, table->process, vgpu_ppgtt_address(table->entries[index + run])))
         run++;
     return run;
 }
@@ -74,7 +66,7 @@ static int pin_some(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsigned
                     unsigned *count, unsigned prot)
 {
     struct umdev_device *dev = ppgtt->memory->pins->dev;
-    umdev_iova_t iova = umdev_iova(ENTRY_ADDRESS(table->entries[index]));
+    umdev_iova_t iova = umdev_iova(vgpu_ppgtt_address(table->entries[index]));
     umdev_bus_t bus[VGPU_PPGTT_ENTRIES];
     int ret;
 
@@ -98,12 +90,12 @@ static int pin_some(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsigned
 static bool pin(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsigned index, unsigned most,
                 unsigned prot, uint64_t address, struct vgpu_fault *fault)
 {
-    uint64_t iova = ENTRY_ADDRESS(table->entries[index]), last;
+    uint64_t iova = vgpu_ppgtt_address(table->entries[index]), last;
     unsigned count = unpinned_run(ppgtt, table, index, most);
     int ret;
 
     if (count == 0)
-        return virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
+        return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
     /* What was pinned to be read stays so where it is written, too. */
     ret = pin_some(ppgtt, table, index, &count, prot | (table->pins[index] & PROT_BITS));
     if (ret)
@@ -143,7 +135,7 @@ static size_t reach_guest(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, un
                           struct vgpu_fault *fault)
 {
     const struct vgpu_pins *pins = ppgtt->memory->pins;
-    uint64_t iova = ENTRY_ADDRESS(table->entries[index]), offset = address % VGPU_PAGE;
+    uint64_t iova = vgpu_ppgtt_address(table->entries[index]), offset = address % VGPU_PAGE;
     uint64_t most = (offset + len - 1) / VGPU_PAGE + 1;
     size_t piece;
 
@@ -165,14 +157,14 @@ static size_t reach_vram(struct vgpu_ppgtt *ppgtt, const struct vgpu_table *tabl
                          uint64_t address, size_t len, uint8_t **ptr, struct vgpu_fault *fault)
 {
     const struct vgpu_vram *vram = ppgtt->memory->vram;
-    uint64_t at = ENTRY_ADDRESS(table->entries[index]), offset = address % VGPU_PAGE;
+    uint64_t at = vgpu_ppgtt_address(table->entries[index]), offset = address % VGPU_PAGE;
     unsigned most = entry_run(table, index, (offset + len - 1) / VGPU_PAGE + 1), run = 0;
     size_t piece;
 
     while (run < most && vgpu_vram_holds(vram, at + run * VGPU_PAGE, VGPU_PAGE))
         run++;
     if (run == 0) {
-        virt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
+        vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
         return 0;
     }
     piece = run * VGPU_PAGE - offset;
@@ -187,7 +179,7 @@ static size_t reach_piece(struct vgpu_ppgtt *ppgtt, uint64_t address, size_t len
     unsigned index = vgpu_ppgtt_index(address, 1);
 
     if (!table) {
-        virt_fault(fault, VGPU_ERR_VIRT_UNMAPPED, address);
+        vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_UNMAPPED, address);
         return 0;
     }
     if (!check_leaf(table->entries[index], address, prot, fault))
