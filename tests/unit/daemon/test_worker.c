@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/range.h"
 #include "daemon/worker_priv.h"
+#include "failnth.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -188,6 +189,32 @@ static void test_answers_that_are_none(void **state)
     }
 }
 
+/* Out of memory in the middle of it: the next request does not get what is left of this answer. */
+static void test_every_call_fails_once(void **state)
+{
+    bool failed = true;
+
+    (void)state;
+    for (unsigned n = 1; failed; n++) {
+        struct umdev_error error;
+        struct scene scene;
+        char byte;
+        int ret;
+
+        scene_init(&scene);
+        answer(&scene, "{\"result\":{}}\n");
+        failnth_arm(n);
+        ret = remove_of(&scene, &error);
+        failed = failnth_disarm();
+        if (ret == -ENOMEM)
+            assert_int_equal(recv(scene.peer, &byte, 1, MSG_DONTWAIT), -1);
+        else if (ret)
+            assert_int_equal(scene.worker->sock, -1);
+        assert_true(failed || !ret);
+        scene_end(&scene);
+    }
+}
+
 static void test_half_an_answer(void **state)
 {
     struct umdev_error error;
@@ -239,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_errors_are_the_workers),
         cmocka_unit_test(test_no_answer),
         cmocka_unit_test(test_answers_that_are_none),
+        cmocka_unit_test(test_every_call_fails_once),
         cmocka_unit_test(test_half_an_answer),
         cmocka_unit_test(test_reap),
     };
