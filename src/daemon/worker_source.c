@@ -150,6 +150,10 @@ static int worker_get_stats(void *opaque, const char *uuid, struct umdev_host_st
     if (ret)
         return ret == -EIO ? -ENODEV : ret;
     json = json_array_get(json_object_get(result, "devices"), 0);
+    if (!json) {
+        json_decref(result);
+        return -ENODEV; /* it went away meanwhile */
+    }
     stats_from_json(json_object_get(json, "stats"), json_object_get(json, "last_refusal"), &all);
     all.struct_size = size;
     all.connected = json_is_true(json_object_get(json, "connected"));
