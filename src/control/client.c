@@ -134,7 +134,7 @@ static int explain(int ret, const char *path, struct umdev_error *error)
 int control_ask(const char *path, json_t *request, json_t **result, int *fd,
                 struct umdev_error *error)
 {
-    const struct timeval timeout = {.tv_sec = CONTROL_TIMEOUT_MS / 1000};
+    const struct timeval timeout = {.tv_sec = CONTROL_ANSWER_MS / 1000};
     CLEANUP_FD int sock = -1;
     int refusal;
     int ret = socket_connect(path, &sock, error);

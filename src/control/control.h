@@ -26,6 +26,8 @@
 #define CONTROL_CLIENTS_MAX 16
 /* How long a connection may take for a request, or for reading its answer. */
 #define CONTROL_TIMEOUT_MS 30000
+/* How long who asks waits for an answer: longer than a daemon does for a worker's. */
+#define CONTROL_ANSWER_MS 60000
 
 /* ------------------------------------------------------------------ server.c */
 

@@ -16,7 +16,7 @@ struct choice {
     const struct source_create *create;
     struct parent *parent; /* that is looked at */
     /* What it is found to have. */
-    bool answered, has_type, has_room;
+    bool answered, has_type;
     char types[NAMES_MAX]; /* all of them, of all parents that can be meant */
 };
 
@@ -35,17 +35,15 @@ static int look_at_type(void *opaque, const struct umdev_host_type *type)
         return 0;
     choice->answered = true;
     names_add(choice->types, type->name);
-    if (strcmp(type->name, choice->create->type) == 0) {
+    if (strcmp(type->name, choice->create->type) == 0)
         choice->has_type = true;
-        choice->has_room = type->available > 0;
-    }
     return 0;
 }
 
 static void look_at_parent(struct choice *choice, struct parent *parent)
 {
     choice->parent = parent;
-    choice->answered = choice->has_type = choice->has_room = false;
+    choice->answered = choice->has_type = false;
     parent->source.for_each_type(parent->source.opaque, look_at_type, choice);
 }
 
@@ -92,7 +90,7 @@ static int creation_make(const struct creation *creation)
     return ret;
 }
 
-/* With `parent`, which seems to have room. EUSERS: it has none any more. */
+/* With `parent`, which has the type. EUSERS: it has no room, which only it knows. */
 static int creation_try(struct creation *creation, struct parent *parent)
 {
     const struct rundir *rundir = creation->model->options.rundir;
@@ -129,7 +127,7 @@ static int creation_place(struct creation *creation, const char *name)
         if (name && strcmp(parent->name, name) != 0)
             continue;
         look_at_parent(&choice, parent);
-        if (choice.has_room)
+        if (choice.has_type)
             ret = creation_try(creation, parent);
         if (ret != -EUSERS)
             return ret;

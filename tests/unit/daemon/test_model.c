@@ -75,6 +75,8 @@ static int fake_create(void *opaque, const struct source_create *create,
     snprintf(folder, sizeof(folder), "%.*s", (int)(strlen(create->socket) - strlen("/socket")),
              create->socket);
     assert_int_equal(stat(folder, &status), 0);
+    if (fake->available == 0)
+        return error_set(error, EUSERS, "it is full");
     if (fake->create_ret)
         return error_set(error, -fake->create_ret, "it did not want to");
     snprintf(fake->uuid, sizeof(fake->uuid), "%s", create->uuid);
