@@ -18,33 +18,36 @@ static const char *text_of(const json_t *object, const char *name)
     return json_string_value(json_object_get(object, name));
 }
 
-/* With both locks. One that there is no memory for is not shown while the worker is busy. */
-static void note_device(struct worker *worker, json_t *device)
+/*
+ * With the lock, as the next ones: what is noted is in the order of the answers. It is a copy, as
+ * is what is given out, so that no JSON is two threads'. A device that there is no memory for is
+ * not shown while the worker is busy.
+ */
+static void note_created(struct worker *worker, const json_t *device)
 {
     const char *uuid = text_of(device, "uuid");
 
+    LOCK_FOR_SCOPE(&worker->told_lock);
     if (!worker->devices)
         worker->devices = json_object();
     if (uuid)
-        json_object_set(worker->devices, uuid, device);
+        json_object_set_new(worker->devices, uuid, json_deep_copy(device));
 }
 
-/* With the lock, as the next ones: what is noted is in the order of the answers. */
-static void note_created(struct worker *worker, json_t *device)
-{
-    LOCK_FOR_SCOPE(&worker->told_lock);
-    note_device(worker, device);
-}
-
+/* Of those that were created here, and there are no others. */
 static void note_listed(struct worker *worker, const json_t *devices)
 {
-    json_t *device;
+    const json_t *device;
     size_t i;
 
     LOCK_FOR_SCOPE(&worker->told_lock);
     json_array_foreach(devices, i, device)
     {
-        note_device(worker, device);
+        const char *uuid = text_of(device, "uuid");
+        json_t *known = uuid ? json_object_get(worker->devices, uuid) : NULL;
+        bool connected = json_is_true(json_object_get(device, "connected"));
+
+        json_object_set_new(known, "connected", json_boolean(connected));
     }
 }
 
@@ -55,13 +58,13 @@ static void note_removed(struct worker *worker, const char *uuid)
 }
 
 /* NULL: it was not about them. */
-static void note_types(struct worker *worker, json_t *types)
+static void note_types(struct worker *worker, const json_t *types)
 {
     if (!types)
         return;
     LOCK_FOR_SCOPE(&worker->told_lock);
     json_decref(worker->types);
-    worker->types = json_incref(types);
+    worker->types = json_deep_copy(types);
 }
 
 static void forget_all(struct worker *worker)
@@ -71,11 +74,11 @@ static void forget_all(struct worker *worker)
     json_decref(TAKE_POINTER(worker->devices));
 }
 
-/* A new reference; NULL: nothing was told. */
+/* A new array; NULL: nothing was told. */
 static json_t *told_types(struct worker *worker)
 {
     LOCK_FOR_SCOPE(&worker->told_lock);
-    return json_incref(worker->types);
+    return json_deep_copy(worker->types);
 }
 
 /* A new array: of one device, or of all (NULL). */
@@ -89,7 +92,7 @@ static json_t *told_devices(struct worker *worker, const char *uuid)
     json_object_foreach(worker->devices, known, device)
     {
         if (!uuid || strcmp(uuid, known) == 0)
-            json_array_append(devices, device);
+            json_array_append_new(devices, json_deep_copy(device));
     }
     return devices;
 }
