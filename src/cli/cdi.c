@@ -25,8 +25,8 @@ static const char help[] =
     "Write devices of a running umdev as a CDI specification (" CDI_VERSION "), for container\n"
     "engines: podman run --device " CDI_VENDOR "/DRIVER=UUID ...\n"
     "\n"
-    "UUID names one device; without it, all are written. A container finds UMDEV_SOCKET and\n"
-    "UMDEV_UUID in its environment.\n"
+    "UUID names one device; without it, all are written. A container finds UMDEV_SOCKET,\n"
+    "UMDEV_UUID and, of several devices, UMDEV_SOCKET_UUID in its environment.\n"
     "\n"
     "  -o, --output DIR    a file for each driver there, like /etc/cdi; without it, the devices\n"
     "                      of one driver go to the standard output\n" ASKING_HELP;
@@ -47,17 +47,29 @@ static char *socket_folder(const json_t *device)
     return copy ? strdup(dirname(copy)) : NULL;
 }
 
+/* Of several devices the last one's variables are left, but for that with its UUID in the name. */
+static json_t *device_env(const char *uuid, const char *socket)
+{
+    char name[UMDEV_UUID_STR_SIZE];
+
+    snprintf(name, sizeof(name), "%s", uuid);
+    for (char *c = name; *c; c++)
+        if (*c == '-')
+            *c = '_';
+    return json_pack("[o, o, o]", json_sprintf("UMDEV_SOCKET=%s", socket),
+                     json_sprintf("UMDEV_UUID=%s", uuid),
+                     json_sprintf("UMDEV_SOCKET_%s=%s", name, socket));
+}
+
 /* Of version 0.5.0, so without annotations: what Debian 12's Podman reads. NULL: out of memory. */
 static json_t *device_spec(const json_t *device, const char *folder)
 {
     const char *uuid = asking_text(device, "uuid");
-    const char *socket = asking_text(device, "socket");
-    json_t *socket_env = json_sprintf("UMDEV_SOCKET=%s", socket);
-    json_t *uuid_env = json_sprintf("UMDEV_UUID=%s", uuid);
+    json_t *env = device_env(uuid, asking_text(device, "socket"));
 
-    return json_pack("{s:s, s:{s:[o, o], s:[{s:s, s:s, s:[s, s, s, s]}]}}", "name", uuid,
-                     "containerEdits", "env", socket_env, uuid_env, "mounts", "hostPath", folder,
-                     "containerPath", folder, "options", "bind", "nosuid", "nodev", "rw");
+    return json_pack("{s:s, s:{s:o, s:[{s:s, s:s, s:[s, s, s, s]}]}}", "name", uuid,
+                     "containerEdits", "env", env, "mounts", "hostPath", folder, "containerPath",
+                     folder, "options", "bind", "nosuid", "nodev", "rw");
 }
 
 /* The specification of a kind in `specs`, an object by drivers' names. */

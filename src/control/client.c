@@ -23,15 +23,10 @@ json_t *control_request_new(const char *command, const char *device)
                   : json_pack("{s:s}", "command", command);
 }
 
-static int request_send(int sock, const json_t *request)
+static int request_send(int sock, char *text)
 {
-    CLEANUP_FREE char *text = json_dumps(request, JSON_COMPACT);
-    struct iovec iov[2];
+    struct iovec iov[2] = {{text, strlen(text)}, {(char[]){"\n"}, 1}};
 
-    if (!text)
-        return -ENOMEM;
-    iov[0] = (struct iovec){text, strlen(text)};
-    iov[1] = (struct iovec){(char[]){"\n"}, 1};
     return fdpass_send(sock, iov, 2, NULL, 0);
 }
 
@@ -84,19 +79,21 @@ static int answer_parse(const char *line, size_t len, json_t **result, int *refu
     return ret;
 }
 
-/* The fds in `fds` are the caller's. */
+/* ENOMEM is of before it was sent; the fds in `fds` are the caller's. */
 static int ask(int sock, const json_t *request, json_t **result, struct fd_array *fds, int *refusal,
                struct umdev_error *error)
 {
+    CLEANUP_FREE char *text = json_dumps(request, JSON_COMPACT);
     CLEANUP_FREE char *line = NULL;
     ssize_t len;
-    int ret = request ? request_send(sock, request) : -ENOMEM;
 
-    if (ret)
-        return ret;
-    len = answer_receive(sock, &line, fds);
+    if (!text)
+        return -ENOMEM;
+    len = request_send(sock, text);
+    if (!len)
+        len = answer_receive(sock, &line, fds);
     if (len < 0)
-        return (int)len;
+        return len == -ENOMEM ? -ENOBUFS : (int)len;
     return answer_parse(line, (size_t)len, result, refusal, error);
 }
 
@@ -137,7 +134,7 @@ static int explain(int ret, const char *path, struct umdev_error *error)
 int control_ask(const char *path, json_t *request, json_t **result, int *fd,
                 struct umdev_error *error)
 {
-    const struct timeval timeout = {.tv_sec = CONTROL_TIMEOUT_MS / 1000};
+    const struct timeval timeout = {.tv_sec = CONTROL_ANSWER_MS / 1000};
     CLEANUP_FD int sock = -1;
     int refusal;
     int ret = socket_connect(path, &sock, error);

@@ -26,6 +26,8 @@
 #define CONTROL_CLIENTS_MAX 16
 /* How long a connection may take for a request, or for reading its answer. */
 #define CONTROL_TIMEOUT_MS 30000
+/* How long who asks waits for an answer: longer than a daemon does for a worker's. */
+#define CONTROL_ANSWER_MS 60000
 
 /* ------------------------------------------------------------------ server.c */
 
@@ -69,8 +71,8 @@ int control_ask(const char *path, json_t *request, json_t **result, int *fd,
                 struct umdev_error *error);
 /*
  * The same on a connected socket, with its own timeouts. *refusal (not NULL): the errno of an
- * error that is the answer, 0 otherwise. After any failure but EREMOTEIO and ENOMEM the socket is
- * of no more use.
+ * error that is the answer, 0 otherwise. ENOMEM: nothing was asked. After any other failure but
+ * EREMOTEIO the socket is of no more use, for what is left of the answer may be to come.
  */
 int control_ask_at(int sock, json_t *request, json_t **result, int *fd, int *refusal,
                    struct umdev_error *error);

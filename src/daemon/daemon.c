@@ -183,6 +183,8 @@ static void restart_workers(struct daemon *daemon)
         if (worker_due_ns(worker) > clock_now_ns())
             continue;
         if (worker_start(worker, &error)) {
+            /* It may have made devices for others before it ended. */
+            model_lose(daemon->model, worker_name(worker));
             log_print(&daemon->log, UMDEV_LOG_ERROR, worker_name(worker),
                       "its process does not start: %s", error.message);
             continue;

@@ -65,7 +65,10 @@ int model_find_device(struct model *model, const char *uuid, source_each_device 
 /* ENODEV: the parent's process has just ended. EBUSY, EOPNOTSUPP …: what is kept can't be. */
 int model_create(struct model *model, const struct source_create *create,
                  char uuid[UMDEV_UUID_STR_SIZE], struct umdev_error *error);
-/* What is kept is kept no more, whether the device is there or not. EAGAIN: on its way. */
+/*
+ * What is kept is kept no more, whether the device is there or not. EAGAIN: on its way. Others as
+ * unlink(2): the device is gone, but is still kept.
+ */
 int model_remove(struct model *model, const char *uuid, struct umdev_error *error);
 int model_get_stats(struct model *model, const char *uuid, struct umdev_host_stats *stats);
 int model_screenshot(struct model *model, const char *uuid, struct umdev_picture *picture);

@@ -16,7 +16,7 @@ struct choice {
     const struct source_create *create;
     struct parent *parent; /* that is looked at */
     /* What it is found to have. */
-    bool answered, has_type, has_room;
+    bool answered, has_type;
     char types[NAMES_MAX]; /* all of them, of all parents that can be meant */
 };
 
@@ -35,17 +35,15 @@ static int look_at_type(void *opaque, const struct umdev_host_type *type)
         return 0;
     choice->answered = true;
     names_add(choice->types, type->name);
-    if (strcmp(type->name, choice->create->type) == 0) {
+    if (strcmp(type->name, choice->create->type) == 0)
         choice->has_type = true;
-        choice->has_room = type->available > 0;
-    }
     return 0;
 }
 
 static void look_at_parent(struct choice *choice, struct parent *parent)
 {
     choice->parent = parent;
-    choice->answered = choice->has_type = choice->has_room = false;
+    choice->answered = choice->has_type = false;
     parent->source.for_each_type(parent->source.opaque, look_at_type, choice);
 }
 
@@ -92,7 +90,7 @@ static int creation_make(const struct creation *creation)
     return ret;
 }
 
-/* With `parent`, which seems to have room. EUSERS: it has none any more. */
+/* With `parent`, which has the type. EUSERS: it has no room, which only it knows. */
 static int creation_try(struct creation *creation, struct parent *parent)
 {
     const struct rundir *rundir = creation->model->options.rundir;
@@ -129,7 +127,7 @@ static int creation_place(struct creation *creation, const char *name)
         if (name && strcmp(parent->name, name) != 0)
             continue;
         look_at_parent(&choice, parent);
-        if (choice.has_room)
+        if (choice.has_type)
             ret = creation_try(creation, parent);
         if (ret != -EUSERS)
             return ret;
@@ -155,6 +153,7 @@ static int creation_end(struct creation *creation)
 {
     struct model *model = creation->model;
     struct record *record = creation->record;
+    const struct source *source = &record->parent->source;
 
     {
         LOCK_FOR_SCOPE(&model->lock);
@@ -164,6 +163,8 @@ static int creation_end(struct creation *creation)
             return 0;
         }
     }
+    /* The next process may be there already, and have made it. */
+    source->remove(source->opaque, record->uuid, NULL);
     if (creation->keep)
         state_drop(model->options.state, record->uuid);
     return error_set(creation->error, ENODEV, "the process of parent %s has ended",
@@ -254,7 +255,7 @@ void model_restore(struct model *model, const char *parent)
 
 /* ------------------------------------------------------------------ removal */
 
-/* An active device's record, which is nobody else's from now on. */
+/* An active device's record, which is nobody else's from now on. ENODEV, EAGAIN. */
 static int take_record(struct model *model, const char *uuid, struct record **result)
 {
     struct record *record;
@@ -270,26 +271,39 @@ static int take_record(struct model *model, const char *uuid, struct record **re
     return 0;
 }
 
+/* It is not kept any more, or `dropped` says why it still is. */
+static int drop_error(const struct state *state, int dropped, const char *uuid,
+                      struct umdev_error *error)
+{
+    if (!dropped || dropped == -ENOENT)
+        return 0;
+    return error_set(error, -dropped,
+                     "device %s is removed, but will come back: can't drop it from '%s': %s", uuid,
+                     state->path, log_errno(-dropped));
+}
+
 int model_remove(struct model *model, const char *text, struct umdev_error *error)
 {
+    const struct state *state = model->options.state;
     struct record *record = NULL;
     const struct source *source;
     char uuid[UMDEV_UUID_STR_SIZE];
-    bool was_kept;
-    int ret;
+    int ret, dropped;
 
     if (model_uuid(text, uuid, NULL))
         return source_remove_error(-ENODEV, text, error);
     ret = take_record(model, uuid, &record);
     if (ret == -EAGAIN)
         return source_remove_error(ret, uuid, error);
-    was_kept = state_drop(model->options.state, uuid) == 0;
+    dropped = state_drop(state, uuid);
+    if (ret && dropped == -ENOENT)
+        return source_remove_error(ret, uuid, error);
     if (ret)
-        return was_kept ? 0 : source_remove_error(ret, uuid, error);
+        return drop_error(state, dropped, uuid, error);
     source = &record->parent->source;
     /* Whatever it says: a source that is gone has no device either. */
     source->remove(source->opaque, uuid, NULL);
     model_erase(model, record);
     model_tell(model);
-    return 0;
+    return drop_error(state, dropped, uuid, error);
 }

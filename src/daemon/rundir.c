@@ -78,11 +78,14 @@ static int lock_refused(const struct rundir *rundir, int fd, struct umdev_error 
                      rundir->path, *pid ? pid : "unknown");
 }
 
-/* 1: the file was removed by its last owner before it was ours. */
+/*
+ * 1: the file was removed by its last owner before it was ours. Nobody else may open it: whoever
+ * can, can hold it and keep the next daemon out.
+ */
 static int lock_try(struct rundir *rundir, struct umdev_error *error)
 {
     CLEANUP_FD int fd =
-        openat(rundir->dir, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+        openat(rundir->dir, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct stat held, named;
 
     if (fd < 0)

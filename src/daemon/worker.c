@@ -44,6 +44,7 @@ int worker_new(const struct worker_options *options, struct worker **result)
     worker->pid = -1;
     worker->due_ns = UINT64_MAX;
     pthread_mutex_init(&worker->lock, NULL);
+    pthread_mutex_init(&worker->told_lock, NULL);
     *result = worker;
     return 0;
 }
@@ -53,6 +54,7 @@ void worker_free(struct worker *worker)
     if (!worker)
         return;
     pthread_mutex_destroy(&worker->lock);
+    pthread_mutex_destroy(&worker->told_lock);
     free(worker);
 }
 

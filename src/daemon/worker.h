@@ -8,8 +8,10 @@
  * ended because it gave no answer in WORKER_TIMEOUT_MS; the daemon then starts it again, each time
  * a little later, and sooner again after it has held for a while.
  *
- * Locks. `lock` is held for the time of a request: one after the other. Start, reap and stop are
- * the main thread's: the child dies with the thread that made it (PR_SET_PDEATHSIG).
+ * Locks. `lock` is held for the time of a request: one after the other. Who wants to know what
+ * types and devices there are waits for it no longer than WORKER_LOOK_MS, and gets what was told
+ * before then: a worker that hangs hides neither itself nor others. Start, reap and stop are the
+ * main thread's: the child dies with the thread that made it (PR_SET_PDEATHSIG).
  */
 #ifndef DAEMON_WORKER_H
 #define DAEMON_WORKER_H
@@ -22,6 +24,7 @@
 
 #define WORKER_OPTION     "--worker"
 #define WORKER_TIMEOUT_MS 30000
+#define WORKER_LOOK_MS    500
 
 struct worker;
 
@@ -51,7 +54,10 @@ void worker_stop(struct worker *worker);
 uint64_t worker_due_ns(const struct worker *worker);
 const char *worker_name(const struct worker *worker);
 
-/* Down, it has nothing, and refuses with EIO. */
+/*
+ * Down, it has nothing, and refuses with EIO. Busy for longer than a look, `connected` and
+ * `available` are as they were last told.
+ */
 struct source worker_source(struct worker *worker);
 
 /* The other process: main() behind WORKER_OPTION. An exit code. */

@@ -13,6 +13,10 @@ struct worker {
     pthread_mutex_t lock; /* the process and the socket */
     int sock;             /* −1: down */
     pid_t pid;            /* −1: none that has to be waited for */
+    /* What it has told, for while it is busy: NULL where it is down. Under both locks. */
+    pthread_mutex_t told_lock; /* the innermost */
+    json_t *types;             /* its last answer to "types" */
+    json_t *devices;           /* by UUID, as "list" gives them */
     /* The main thread's. */
     uint64_t since_ns; /* the last start */
     uint64_t due_ns;   /* the next one; UINT64_MAX: none is due */

@@ -243,7 +243,10 @@ def test_cdi_of_one(daemon):
     path = f"{daemon.dir}/{uuid_of(1)}"
     assert device["name"] == uuid_of(1)
     edits = device["containerEdits"]
-    assert edits["env"] == [f"UMDEV_SOCKET={path}/socket", f"UMDEV_UUID={uuid_of(1)}"]
+    assert edits["env"] == [
+        f"UMDEV_SOCKET={path}/socket", f"UMDEV_UUID={uuid_of(1)}",
+        f"UMDEV_SOCKET_00000000_0000_4000_8000_000000000001={path}/socket",
+    ]
     (mount,) = edits["mounts"]
     assert (mount["hostPath"], mount["containerPath"]) == (path, path) and "bind" in mount["options"]
     # What is mounted is there, with the socket in it.

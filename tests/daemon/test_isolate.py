@@ -11,7 +11,7 @@ import faultclient as fc
 import faultdev as fd
 import pytest
 import vfiouser as vu
-from daemon import wait_for
+from daemon import uuid_of, wait_for
 
 
 def worker_of(daemon):
@@ -142,6 +142,27 @@ def test_a_signal_for_the_whole_terminal(start, folder):
         client.get_info()
         daemon.terminate(signal.SIGINT)
     assert os.listdir(folder) == ["stderr"]
+
+
+def test_a_worker_that_is_busy(start):
+    """Who asks what there is need not wait for it."""
+    daemon = start("treedev,name=a", "treedev,name=b,isolate=yes,slow_ms=25000")
+    for i, parent in enumerate("ab"):
+        daemon.create("treedev-small", "--parent", parent, "--uuid", uuid_of(i))
+    types = daemon.json("types")
+    with daemon.control() as waiting, daemon.control() as looking:
+        waiting.send(b'{"command": "create", "type": "treedev-slow", "parent": "b"}\n')
+        for _ in range(3):
+            devices = looking.ask("list")["result"]["devices"]
+            assert [(d["uuid"], d["parent"]) for d in devices] == [(uuid_of(0), "a"), (uuid_of(1), "b")]
+            assert devices[1]["socket"] == f"{daemon.dir}/{uuid_of(1)}/socket"
+            found = looking.ask("types")["result"]["types"]
+            assert [(t["name"], t["parent"]) for t in found] == [(t["name"], t["parent"]) for t in types]
+        waiting.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            waiting.socket.recv(1)
+        # It would wait for the driver.
+        daemon.kill()
 
 
 @pytest.mark.parametrize("trusted", [True, False])

@@ -146,6 +146,7 @@ static void test_lock_of_a_file_that_is_gone(void **state)
     struct scene scene;
     struct rundir second;
     char lock[80];
+    struct stat status;
 
     (void)state;
     scene_init(&scene);
@@ -155,7 +156,9 @@ static void test_lock_of_a_file_that_is_gone(void **state)
     assert_non_null(strstr(error.message, "another daemon"));
     rundir_close(&second);
     snprintf(lock, sizeof(lock), "%s/lock", scene.path);
-    assert_int_equal(access(lock, F_OK), 0);
+    assert_int_equal(stat(lock, &status), 0);
+    /* Nobody else can hold it. */
+    assert_int_equal(status.st_mode & 077, 0);
     assert_int_equal(unlink(lock), 0);
     assert_int_equal(rundir_open(&second, scene.path, 0600, (gid_t)-1, &error), 0);
     rundir_close(&second);

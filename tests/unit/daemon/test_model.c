@@ -24,6 +24,7 @@ struct fake {
     bool silent;                  /* its process has ended */
     int create_ret;               /* what create() returns */
     struct model *lost_in_create; /* its process ends while it creates … */
+    bool made_again;              /* … and the next one creates, too */
     struct model *busy_in_remove; /* somebody else comes while it removes */
     unsigned devices;
     char uuid[UMDEV_UUID_STR_SIZE], socket[128]; /* of the last one that was created */
@@ -74,6 +75,8 @@ static int fake_create(void *opaque, const struct source_create *create,
     snprintf(folder, sizeof(folder), "%.*s", (int)(strlen(create->socket) - strlen("/socket")),
              create->socket);
     assert_int_equal(stat(folder, &status), 0);
+    if (fake->available == 0)
+        return error_set(error, EUSERS, "it is full");
     if (fake->create_ret)
         return error_set(error, -fake->create_ret, "it did not want to");
     snprintf(fake->uuid, sizeof(fake->uuid), "%s", create->uuid);
@@ -81,7 +84,7 @@ static int fake_create(void *opaque, const struct source_create *create,
     snprintf(uuid, UMDEV_UUID_STR_SIZE, "%s", create->uuid);
     fake->devices++;
     if (fake->lost_in_create) {
-        fake->devices = 0;
+        fake->devices = fake->made_again;
         model_lose(fake->lost_in_create, fake->parent);
     }
     return 0;
@@ -93,7 +96,8 @@ static int fake_remove(void *opaque, const char *uuid, struct umdev_error *error
 
     (void)error;
     assert_string_equal(uuid, fake->uuid);
-    assert_true(fake->devices > 0);
+    if (fake->devices == 0)
+        return -EIO;
     if (fake->busy_in_remove) {
         struct source_create again = {.type = "fake-1", .uuid = uuid};
         char made[UMDEV_UUID_STR_SIZE];
@@ -250,6 +254,10 @@ static void test_a_process_ends_while_it_creates(void **state)
     scene.a.lost_in_create = scene.model;
     assert_int_equal(create(&scene), -ENODEV);
     assert_false(state_has(&scene.state, UUID));
+    /* The next process was so fast that it has made it: it does not keep it. */
+    scene.a.made_again = true;
+    assert_int_equal(create(&scene), -ENODEV);
+    assert_int_equal(scene.a.devices, 0);
     scene.a.lost_in_create = NULL;
     assert_int_equal(create(&scene), 0);
     undo(&scene);
@@ -284,6 +292,29 @@ static void test_a_process_ends(void **state)
     assert_true(model_is_persistent(scene.model, UUID));
     undo(&scene);
     assert_false(state_has(&scene.state, UUID));
+    scene_end(&scene);
+}
+
+/* A device that will come back is not said to be gone for good. */
+static void test_what_is_kept_cannot_be_dropped(void **state)
+{
+    struct umdev_error error = {.message = ""};
+    struct scene scene;
+    char path[128];
+
+    (void)state;
+    scene_init(&scene);
+    scene.want.uuid = UUID;
+    snprintf(path, sizeof(path), "%s/" UUID ".json", scene.kept);
+    assert_int_equal(create(&scene), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(model_remove(scene.model, UUID, &error), -EISDIR);
+    assert_non_null(strstr(error.message, "will come back"));
+    assert_int_equal(shown(&scene), 0);
+    assert_int_equal(scene.a.devices, 0);
+    assert_int_equal(model_remove(scene.model, UUID, &error), -EISDIR);
+    rmdir(path);
+    assert_int_equal(model_remove(scene.model, UUID, &error), -ENODEV);
     scene_end(&scene);
 }
 
@@ -373,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_a_source_refuses),
         cmocka_unit_test(test_a_process_ends_while_it_creates),
         cmocka_unit_test(test_a_process_ends),
+        cmocka_unit_test(test_what_is_kept_cannot_be_dropped),
         cmocka_unit_test(test_others_meanwhile),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_lost_at_any_time),

@@ -3,11 +3,13 @@
 #include "base/clock.h"
 #include "base/range.h"
 #include "daemon/worker_priv.h"
+#include "failnth.h"
 #include "unit.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -188,6 +190,32 @@ static void test_answers_that_are_none(void **state)
     }
 }
 
+/* Out of memory in the middle of it: the next request does not get what is left of this answer. */
+static void test_every_call_fails_once(void **state)
+{
+    bool failed = true;
+
+    (void)state;
+    for (unsigned n = 1; failed; n++) {
+        struct umdev_error error;
+        struct scene scene;
+        char byte;
+        int ret;
+
+        scene_init(&scene);
+        answer(&scene, "{\"result\":{}}\n");
+        failnth_arm(n);
+        ret = remove_of(&scene, &error);
+        failed = failnth_disarm();
+        if (ret == -ENOMEM)
+            assert_int_equal(recv(scene.peer, &byte, 1, MSG_DONTWAIT), -1);
+        else if (ret)
+            assert_int_equal(scene.worker->sock, -1);
+        assert_true(failed || !ret);
+        scene_end(&scene);
+    }
+}
+
 static void test_half_an_answer(void **state)
 {
     struct umdev_error error;
@@ -199,6 +227,53 @@ static void test_half_an_answer(void **state)
     close(scene.peer);
     scene.peer = -1;
     assert_int_equal(remove_of(&scene, &error), -EIO);
+    scene_end(&scene);
+}
+
+/* Who only looks is told what was told before, while somebody else's request takes its time. */
+static void test_busy(void **state)
+{
+    const struct source_create create = {.type = "t", .socket = "/s"};
+    char uuid[UMDEV_UUID_STR_SIZE];
+    struct umdev_error error;
+    struct scene scene;
+    unsigned types = 0, devices = 0, one = 0;
+    const struct source *source = &scene.source;
+
+    (void)state;
+    scene_init(&scene);
+    answer(&scene,
+           "{\"result\":{\"types\":[{\"name\":\"t\",\"parent\":\"w\",\"driver\":\"d\"}]}}\n");
+    assert_int_equal(source->for_each_type(source->opaque, each_type, &types), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        char text[160];
+
+        snprintf(
+            text, sizeof(text),
+            "{\"result\":{\"uuid\":\"%u\",\"type\":\"t\",\"parent\":\"w\",\"driver\":\"d\"}}\n", i);
+        answer(&scene, text);
+        assert_int_equal(source->create(source->opaque, &create, uuid, &error), 0);
+    }
+    answer(&scene, "{\"result\":{}}\n");
+    assert_int_equal(source->remove(source->opaque, "1", &error), 0);
+    pthread_mutex_lock(&scene.worker->lock);
+    source->for_each_type(source->opaque, each_type, &types);
+    source->for_each_device(source->opaque, each_device, &devices);
+    assert_int_equal(source->find_device(source->opaque, "2", each_device, &one), 0);
+    assert_int_equal(source->find_device(source->opaque, "1", each_device, &one), -ENODEV);
+    pthread_mutex_unlock(&scene.worker->lock);
+    assert_int_equal(types, 2);
+    assert_int_equal(devices, 2);
+    assert_int_equal(one, 1);
+    /* What has ended has nothing, busy or not. */
+    answer(&scene, "garbage\n");
+    assert_int_equal(remove_of(&scene, &error), -EIO);
+    pthread_mutex_lock(&scene.worker->lock);
+    source->for_each_type(source->opaque, each_type, &types);
+    source->for_each_device(source->opaque, each_device, &devices);
+    pthread_mutex_unlock(&scene.worker->lock);
+    assert_int_equal(types, 2);
+    assert_int_equal(devices, 2);
     scene_end(&scene);
 }
 
@@ -239,7 +314,9 @@ int main(void)
         cmocka_unit_test(test_errors_are_the_workers),
         cmocka_unit_test(test_no_answer),
         cmocka_unit_test(test_answers_that_are_none),
+        cmocka_unit_test(test_every_call_fails_once),
         cmocka_unit_test(test_half_an_answer),
+        cmocka_unit_test(test_busy),
         cmocka_unit_test(test_reap),
     };
 
