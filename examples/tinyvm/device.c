@@ -22,9 +22,9 @@ static void server_lost(void *opaque, int cause)
 
 bool device_lost(const struct vm *vm)
 {
-    struct umdev_client_fault_stats stats;
+    struct umdev_client_fault_stats stats = {.struct_size = sizeof(stats)};
 
-    umdev_client_get_fault_stats(vm->device.client, &stats);
+    (void)umdev_client_get_fault_stats(vm->device.client, &stats);
     return stats.lost || !umdev_client_alive(vm->device.client);
 }
 

@@ -94,9 +94,9 @@ void vm_fail_touch(struct vcpu *vcpu, int error)
 
 static void tell_stats(const struct vm *vm)
 {
-    struct umdev_client_fault_stats stats;
+    struct umdev_client_fault_stats stats = {.struct_size = sizeof(stats)};
 
-    umdev_client_get_fault_stats(vm->device.client, &stats);
+    (void)umdev_client_get_fault_stats(vm->device.client, &stats);
     printf("%llu faults, %llu refused, %llu invalidated, %llu evicted, %llu maps\n",
            (unsigned long long)stats.faults, (unsigned long long)stats.refused,
            (unsigned long long)stats.invalidated, (unsigned long long)stats.evicted,

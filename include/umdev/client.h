@@ -269,6 +269,7 @@ UMDEV_API int umdev_client_prefault(struct umdev_client *client, unsigned region
 
 /* What became of the fault-mapped regions of a client. Counts since connect. */
 struct umdev_client_fault_stats {
+    size_t struct_size;   /* in: sizeof; only as much is filled in */
     bool negotiated;      /* the server has such regions */
     bool lost;            /* and is gone */
     uint64_t faults;      /* touches that had to wait; several of one page at a time are one */
@@ -277,8 +278,9 @@ struct umdev_client_fault_stats {
     uint64_t evicted;     /* mappings that went because there were too many */
     uint64_t maps;        /* mappings there are now */
 };
-UMDEV_API void umdev_client_get_fault_stats(struct umdev_client *client,
-                                            struct umdev_client_fault_stats *stats);
+/* EINVAL: struct_size is missing. */
+UMDEV_API int umdev_client_get_fault_stats(struct umdev_client *client,
+                                           struct umdev_client_fault_stats *stats);
 
 /* ------------------------------------------------------------------ memory and interrupts */
 

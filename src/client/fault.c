@@ -5,9 +5,11 @@
 #include "client/fault.h"
 
 #include "base/cleanup.h"
+#include "base/range.h"
 #include "base/uffd.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -336,17 +338,30 @@ void client_fault_fini(struct umdev_client *client)
     fault_free(fault);
 }
 
-void umdev_client_get_fault_stats(struct umdev_client *client,
-                                  struct umdev_client_fault_stats *stats)
+static struct umdev_client_fault_stats fault_stats(struct client_fault *fault)
 {
-    struct client_fault *fault = atomic_load(&client->fault);
+    struct umdev_client_fault_stats stats;
 
-    *stats = (struct umdev_client_fault_stats){.negotiated = client->fault_negotiated};
-    if (!fault || client_fault_forked(client))
-        return;
     LOCK_FOR_SCOPE(&fault->map_lock);
     LOCK_FOR_SCOPE(&fault->request_lock);
-    *stats = fault->stats;
-    stats->negotiated = true;
-    stats->lost = fault->lost;
+    stats = fault->stats;
+    stats.negotiated = true;
+    stats.lost = fault->lost;
+    return stats;
+}
+
+int umdev_client_get_fault_stats(struct umdev_client *client,
+                                 struct umdev_client_fault_stats *stats)
+{
+    struct client_fault *fault = atomic_load(&client->fault);
+    struct umdev_client_fault_stats all = {.negotiated = client->fault_negotiated};
+    size_t size = stats->struct_size;
+
+    if (size < sizeof(size))
+        return -EINVAL;
+    if (fault && !client_fault_forked(client))
+        all = fault_stats(fault);
+    all.struct_size = size;
+    memcpy(stats, &all, MIN(size, sizeof(all)));
+    return 0;
 }

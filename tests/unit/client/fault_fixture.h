@@ -67,9 +67,9 @@ static inline void *prefault(void *opaque)
 
 static inline struct umdev_client_fault_stats stats(void)
 {
-    struct umdev_client_fault_stats now;
+    struct umdev_client_fault_stats now = {.struct_size = sizeof(now)};
 
-    umdev_client_get_fault_stats(client, &now);
+    assert_int_equal(umdev_client_get_fault_stats(client, &now), 0);
     return now;
 }
 

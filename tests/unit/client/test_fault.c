@@ -36,6 +36,24 @@ static void test_first_touch(void **state)
     close_all();
 }
 
+/* Of a program that knows of less, no more is filled in. */
+static void test_stats_size(void **state)
+{
+    struct umdev_client_fault_stats all = {.struct_size = 0};
+    uint8_t *view;
+
+    (void)state;
+    open_with(NULL, PAGES);
+    view = map_pages(0, PAGES);
+    assert_true(read_page(view, 3) == fault_stamp(0, 3));
+    assert_int_equal(umdev_client_get_fault_stats(client, &all), -EINVAL);
+    all.struct_size = offsetof(struct umdev_client_fault_stats, refused);
+    all.refused = 77;
+    assert_int_equal(umdev_client_get_fault_stats(client, &all), 0);
+    assert_true(all.negotiated && all.faults == 1 && all.refused == 77);
+    close_all();
+}
+
 static void test_not_negotiated(void **state)
 {
     struct umdev_connect_options options = {.no_fault = true};
@@ -377,7 +395,7 @@ int main(void)
         cmocka_unit_test(test_read_only),       cmocka_unit_test(test_read_only_window),
         cmocka_unit_test(test_refusal),         cmocka_unit_test(test_busy_server),
         cmocka_unit_test(test_system_calls),    cmocka_unit_test(test_invalidate),
-        cmocka_unit_test(test_no_window),
+        cmocka_unit_test(test_no_window),       cmocka_unit_test(test_stats_size),
     };
 
     if (!fault_fake_possible())
