@@ -39,6 +39,7 @@ struct options {
 struct row {
     const char *uuid, *type, *parent;
     bool connected;
+    double seconds;                        /* from the look before to this one */
     double traps, faults, dma, interrupts; /* a second */
     double engine; /* its share of an engine's time, in percent; −1: its driver does not tell */
 };
@@ -156,6 +157,7 @@ static void row_fill(struct row *row, const json_t *device, const struct sample 
     row->type = asking_text(device, "type");
     row->parent = asking_text(device, "parent");
     row->connected = json_is_true(json_object_get(device, "connected"));
+    row->seconds = seconds;
     row->traps = gain(now, then, "traps_read", "traps_write", seconds);
     row->faults = gain(now, then, "faults", NULL, seconds);
     row->dma = gain(now, then, "dma_bytes_read", "dma_bytes_written", seconds);
@@ -261,12 +263,12 @@ static void print_json(const struct row *rows, size_t count)
         const struct row *row = &rows[i];
 
         json_array_append_new(
-            devices,
-            json_pack("{s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:o}", "uuid", row->uuid, "type",
-                      row->type, "parent", row->parent, "connected", row->connected,
-                      "traps_per_second", row->traps, "faults_per_second", row->faults,
-                      "dma_bytes_per_second", row->dma, "interrupts_per_second", row->interrupts,
-                      "engine_percent", row->engine < 0 ? json_null() : json_real(row->engine)));
+            devices, json_pack("{s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:o}", "uuid",
+                               row->uuid, "type", row->type, "parent", row->parent, "connected",
+                               row->connected, "seconds", row->seconds, "traps_per_second",
+                               row->traps, "faults_per_second", row->faults, "dma_bytes_per_second",
+                               row->dma, "interrupts_per_second", row->interrupts, "engine_percent",
+                               row->engine < 0 ? json_null() : json_real(row->engine)));
     }
     json_dumpf(devices, stdout, JSON_COMPACT);
     putchar('\n');

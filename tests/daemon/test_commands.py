@@ -168,6 +168,24 @@ def test_top_json(daemon):
     assert devices[0]["engine_percent"] is None
 
 
+def test_top_agrees_with_the_client(daemon):
+    """What a client has done is in the looks that follow, once."""
+    reads, counted = 200, 0
+    with daemon.client(uuid_of(1)) as client, subprocess.Popen(
+        [UMDEV, "top", "--dir", daemon.dir, "--json", "-i", "1"], stdout=subprocess.PIPE, text=True
+    ) as top:
+        top.stdout.readline()
+        for _ in range(reads):
+            client.read(vu.BAR0, 0, 4)
+        while counted < reads:
+            rows = {row["uuid"]: row for row in json.loads(top.stdout.readline())}
+            counted += round(rows[uuid_of(1)]["traps_per_second"] * rows[uuid_of(1)]["seconds"])
+            assert rows[uuid_of(0)]["traps_per_second"] == 0
+        top.send_signal(signal.SIGINT)
+        assert top.wait(TIMEOUT) == 0
+    assert counted == reads == daemon.json("stats", uuid_of(1))[0]["stats"]["traps_read"]
+
+
 def test_top_engine(start):
     """Of a driver that counts its engines' time."""
     env = environment(UMDEV_DRIVER_PATH=f"{BUILD_DIR}/drivers/vgpu:{BUILD_DIR}/tests/drivers")
