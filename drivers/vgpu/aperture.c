@@ -41,7 +41,7 @@ static int guest_address(struct vgpu *gpu, uint64_t offset, bool write, umdev_io
     vgpu_ggtt_get(&gpu->ggtt, (uint32_t)(offset / VGPU_PAGE), &entry, 1);
     if ((entry & needed) != needed)
         return -EAGAIN; /* the ring has changed it meanwhile */
-    *iova = umdev_iova((entry & ~(VGPU_PAGE - 1)) + offset % VGPU_PAGE);
+    *iova = umdev_iova(vgpu_entry_address(entry) + offset % VGPU_PAGE);
     return 0;
 }
 

@@ -6,13 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRY_FLAGS (VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE | VGPU_SPACE_GUEST)
-
-static uint64_t entry_page(uint64_t entry)
-{
-    return entry & ~(VGPU_PAGE - 1);
-}
-
 int vgpu_ggtt_init(struct vgpu_ggtt *ggtt, uint32_t count, struct vgpu_vram *vram)
 {
     *ggtt = (struct vgpu_ggtt){.count = count, .vram = vram};
@@ -36,10 +29,10 @@ void vgpu_ggtt_fini(struct vgpu_ggtt *ggtt)
 /* As it is kept. Lock held. */
 static uint64_t entry_checked(const struct vgpu_ggtt *ggtt, uint64_t entry)
 {
-    bool good = !(entry & (VGPU_PAGE - 1) & ~(uint64_t)ENTRY_FLAGS);
+    bool good = vgpu_entry_is_page(entry);
 
     if (good && !(entry & VGPU_SPACE_GUEST))
-        good = vgpu_vram_holds(ggtt->vram, entry_page(entry), VGPU_PAGE);
+        good = vgpu_vram_holds(ggtt->vram, vgpu_entry_address(entry), VGPU_PAGE);
     return good ? entry : entry & ~(uint64_t)VGPU_GGTT_VALID;
 }
 
@@ -105,7 +98,7 @@ bool vgpu_ggtt_allocate(struct vgpu_ggtt *ggtt, struct vgpu_pool *pool, uint64_t
 static bool entry_names(uint64_t entry, uint64_t address, uint64_t len)
 {
     return entry & VGPU_GGTT_VALID && !(entry & VGPU_SPACE_GUEST) &&
-           entry_page(entry) - address < len;
+           vgpu_entry_address(entry) - address < len;
 }
 
 void vgpu_ggtt_free(struct vgpu_ggtt *ggtt, uint64_t address, uint64_t len,
@@ -156,7 +149,7 @@ static struct vgpu_run run_around(const struct vgpu_ggtt *ggtt, uint32_t index)
         run.first--;
     while (run.last + 1 < ggtt->count && entries[run.last] + VGPU_PAGE == entries[run.last + 1])
         run.last++;
-    run.address = entry_page(entries[run.first]);
+    run.address = vgpu_entry_address(entries[run.first]);
     return run;
 }
 
@@ -169,7 +162,7 @@ enum vgpu_touch vgpu_ggtt_touch(struct vgpu_ggtt *ggtt, uint32_t index, bool wri
     pthread_mutex_lock(&ggtt->lock);
     entry = ggtt->entries[index];
     if (entry & VGPU_GGTT_VALID && entry & VGPU_SPACE_GUEST) {
-        *run = (struct vgpu_run){index, index, entry_page(entry), false};
+        *run = (struct vgpu_run){index, index, vgpu_entry_address(entry), false};
         touch = VGPU_TOUCH_GUEST;
     } else if (entry & VGPU_GGTT_VALID) {
         *run = run_around(ggtt, index);

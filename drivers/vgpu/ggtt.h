@@ -21,6 +21,21 @@
 #include "vgpu_regs.h"
 #include "vram.h"
 
+/* What an entry names: a place in the VRAM, or an IOVA. */
+static inline uint64_t vgpu_entry_address(uint64_t entry)
+{
+    return entry & ~(VGPU_PAGE - 1);
+}
+
+/* Bits of an entry that names a page, here and in page tables. */
+#define VGPU_ENTRY_FLAGS ((uint64_t)(VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE | VGPU_SPACE_GUEST))
+
+/* Whether all others are 0; valid or not. */
+static inline bool vgpu_entry_is_page(uint64_t entry)
+{
+    return !(entry & (VGPU_PAGE - 1) & ~VGPU_ENTRY_FLAGS);
+}
+
 struct vgpu_ggtt {
     pthread_mutex_t lock;
     uint64_t *entries;

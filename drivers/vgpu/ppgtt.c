@@ -61,12 +61,12 @@ void vgpu_ppgtt_unpin(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsign
     unsigned i = first;
 
     while (i < end && table->pinned > 0) {
-        uint64_t iova = vgpu_ppgtt_address(table->entries[i]);
+        uint64_t iova = vgpu_entry_address(table->entries[i]);
         unsigned run = 0;
 
         /* As many as follow each other: each call flushes. Behind the last page comes none. */
         while (i + run < end && table->pins[i + run] && iova + run * VGPU_PAGE >= iova &&
-               vgpu_ppgtt_address(table->entries[i + run]) == iova + run * VGPU_PAGE) {
+               vgpu_entry_address(table->entries[i + run]) == iova + run * VGPU_PAGE) {
             table->pins[i + run] = 0;
             run++;
         }
@@ -236,7 +236,7 @@ static void take_apart(struct vgpu_table *table, uint64_t entry)
         flags &= ~(uint64_t)VGPU_PPGTT_LARGE;
     for (unsigned i = 0; i < VGPU_PPGTT_ENTRIES; i++)
         table->entries[i] =
-            (vgpu_ppgtt_address(entry) + i * vgpu_ppgtt_block(table->level)) | flags;
+            (vgpu_entry_address(entry) + i * vgpu_ppgtt_block(table->level)) | flags;
 }
 
 /* Tables that are looked through in the time that it takes to load one. */
@@ -260,7 +260,7 @@ static bool is_pinned(const struct vgpu_table *table, uint64_t iova, unsigned *l
         return false;
     (*looks)++;
     for (unsigned i = 0; i < VGPU_PPGTT_ENTRIES; i++)
-        if (table->pins[i] && vgpu_ppgtt_address(table->entries[i]) == iova)
+        if (table->pins[i] && vgpu_entry_address(table->entries[i]) == iova)
             return true;
     return false;
 }
@@ -293,7 +293,7 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
         return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_TABLES, address);
     table = calloc(1, sizeof(*table));
     if (!table) {
-        vgpu_memory_fault(fault, -ENOMEM, vgpu_ppgtt_address(entry));
+        vgpu_memory_fault(fault, -ENOMEM, vgpu_entry_address(entry));
         return false;
     }
     spend(ppgtt, 1);
@@ -307,7 +307,7 @@ static bool load_table(struct vgpu_ppgtt *ppgtt, struct vgpu_table *above, unsig
     if (table->block) {
         take_apart(table, entry);
     } else {
-        table->iova = vgpu_ppgtt_address(entry);
+        table->iova = vgpu_entry_address(entry);
         if (!read_tracked(ppgtt, table, fault)) {
             ppgtt->tables--;
             free(table);
@@ -332,15 +332,15 @@ static bool check_entry(struct vgpu_ppgtt *ppgtt, uint64_t entry, unsigned level
     unsigned looks = 0;
 
     if (entry & VGPU_PPGTT_LARGE) {
-        uint64_t flags = VGPU_PPGTT_LARGE | VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE | VGPU_SPACE_GUEST;
+        uint64_t flags = VGPU_PPGTT_LARGE | VGPU_ENTRY_FLAGS;
 
         if (level > 3 || entry & (vgpu_ppgtt_block(level) - 1) & ~flags)
             return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
         return true;
     }
     if ((entry & (VGPU_PAGE - 1)) != (VGPU_GGTT_VALID | VGPU_SPACE_GUEST) ||
-        vgpu_ppgtt_find(ppgtt, process, vgpu_ppgtt_address(entry)) ||
-        is_pinned(process->top, vgpu_ppgtt_address(entry), &looks))
+        vgpu_ppgtt_find(ppgtt, process, vgpu_entry_address(entry)) ||
+        is_pinned(process->top, vgpu_entry_address(entry), &looks))
         return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
     spend(ppgtt, looks / LOOKS_PER_TABLE);
     return true;
@@ -548,8 +548,8 @@ static void unpin_range(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, uint
         unsigned end = i;
 
         while (end < VGPU_PPGTT_ENTRIES && table->pins[end] &&
-               vgpu_ppgtt_address(table->entries[end]) >= first &&
-               vgpu_ppgtt_address(table->entries[end]) <= last)
+               vgpu_entry_address(table->entries[end]) >= first &&
+               vgpu_entry_address(table->entries[end]) <= last)
             end++;
         vgpu_ppgtt_unpin(ppgtt, table, i, end);
         i = end > i ? end : i + 1;

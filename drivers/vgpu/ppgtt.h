@@ -155,12 +155,6 @@ static inline bool vgpu_ppgtt_fault(struct vgpu_fault *fault, enum vgpu_error co
     return false;
 }
 
-/* What an entry names: an IOVA, or a place in the VRAM. */
-static inline uint64_t vgpu_ppgtt_address(uint64_t entry)
-{
-    return entry & ~(VGPU_PAGE - 1);
-}
-
 /* Bytes that an entry of a table is for. */
 static inline uint64_t vgpu_ppgtt_block(unsigned level)
 {
@@ -170,13 +164,6 @@ static inline uint64_t vgpu_ppgtt_block(unsigned level)
 static inline unsigned vgpu_ppgtt_index(uint64_t address, unsigned level)
 {
     return (unsigned)(address / vgpu_ppgtt_block(level) % VGPU_PPGTT_ENTRIES);
-}
-
-/* Whether an entry of level 1 is what one may be; valid or not. */
-static inline bool vgpu_ppgtt_is_leaf(uint64_t entry)
-{
-    return !(entry & (VGPU_PAGE - 1) &
-             ~(uint64_t)(VGPU_GGTT_VALID | VGPU_GGTT_WRITABLE | VGPU_SPACE_GUEST));
 }
 
 #endif

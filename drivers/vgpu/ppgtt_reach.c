@@ -29,7 +29,7 @@ static bool check_leaf(uint64_t entry, uint64_t address, unsigned prot, struct v
 {
     if (!(entry & VGPU_GGTT_VALID))
         return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_UNMAPPED, address);
-    if (!vgpu_ppgtt_is_leaf(entry))
+    if (!vgpu_entry_is_page(entry))
         return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_ENTRY, address);
     if (prot & UMDEV_WRITE && !(entry & VGPU_GGTT_WRITABLE))
         return vgpu_ppgtt_fault(fault, VGPU_ERR_VIRT_PROTECTION, address);
@@ -57,7 +57,7 @@ static unsigned unpinned_run(const struct vgpu_ppgtt *ppgtt, const struct vgpu_t
 
     while (run < most &&
            (table->pins[index + run] & PROT_BITS) == (table->pins[index] & PROT_BITS) &&
-           !vgpu_ppgtt_find(ppgtt, table->process, vgpu_ppgtt_address(table->entries[index + run])))
+           !vgpu_ppgtt_find(ppgtt, table->process, vgpu_entry_address(table->entries[index + run])))
         run++;
     return run;
 }
@@ -66,7 +66,7 @@ static int pin_some(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsigned
                     unsigned *count, unsigned prot)
 {
     struct umdev_device *dev = ppgtt->memory->pins->dev;
-    umdev_iova_t iova = umdev_iova(vgpu_ppgtt_address(table->entries[index]));
+    umdev_iova_t iova = umdev_iova(vgpu_entry_address(table->entries[index]));
     umdev_bus_t bus[VGPU_PPGTT_ENTRIES];
     int ret;
 
@@ -90,7 +90,7 @@ static int pin_some(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsigned
 static bool pin(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, unsigned index, unsigned most,
                 unsigned prot, uint64_t address, struct vgpu_fault *fault)
 {
-    uint64_t iova = vgpu_ppgtt_address(table->entries[index]), last;
+    uint64_t iova = vgpu_entry_address(table->entries[index]), last;
     unsigned count = unpinned_run(ppgtt, table, index, most);
     int ret;
 
@@ -135,7 +135,7 @@ static size_t reach_guest(struct vgpu_ppgtt *ppgtt, struct vgpu_table *table, un
                           struct vgpu_fault *fault)
 {
     const struct vgpu_pins *pins = ppgtt->memory->pins;
-    uint64_t iova = vgpu_ppgtt_address(table->entries[index]), offset = address % VGPU_PAGE;
+    uint64_t iova = vgpu_entry_address(table->entries[index]), offset = address % VGPU_PAGE;
     uint64_t most = (offset + len - 1) / VGPU_PAGE + 1;
     size_t piece;
 
@@ -157,7 +157,7 @@ static size_t reach_vram(struct vgpu_ppgtt *ppgtt, const struct vgpu_table *tabl
                          uint64_t address, size_t len, uint8_t **ptr, struct vgpu_fault *fault)
 {
     const struct vgpu_vram *vram = ppgtt->memory->vram;
-    uint64_t at = vgpu_ppgtt_address(table->entries[index]), offset = address % VGPU_PAGE;
+    uint64_t at = vgpu_entry_address(table->entries[index]), offset = address % VGPU_PAGE;
     unsigned most = entry_run(table, index, (offset + len - 1) / VGPU_PAGE + 1), run = 0;
     size_t piece;
 

@@ -116,25 +116,32 @@ static bool is_uuid(const char *name)
     return uuid_parse(name, uuid) == 0;
 }
 
+/* A folder to be read; NULL: it can't be. */
+static DIR *folder_open(int parent, const char *name)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (!dir && fd >= 0)
+        close(fd);
+    return dir;
+}
+
 /* The socket, and one that was on its way to that name (socket_listen()). */
 static void sockets_remove(int parent, const char *uuid)
 {
-    int fd = openat(parent, uuid, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = folder_open(parent, uuid);
     const struct dirent *entry;
 
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
+    if (!dir)
         return;
-    }
     while ((entry = readdir(dir))) {
         struct stat status;
 
         if (strncmp(entry->d_name, SOCKET_NAME, strlen(SOCKET_NAME)) == 0 &&
-            fstatat(fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            fstatat(dirfd(dir), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
             S_ISSOCK(status.st_mode))
-            unlinkat(fd, entry->d_name, 0);
+            unlinkat(dirfd(dir), entry->d_name, 0);
     }
     closedir(dir);
 }
@@ -147,15 +154,11 @@ void rundir_device_remove(const struct rundir *rundir, const char *uuid)
 
 static void devices_remove(const struct rundir *rundir)
 {
-    int fd = openat(rundir->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = folder_open(rundir->dir, ".");
     const struct dirent *entry;
 
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
+    if (!dir)
         return;
-    }
     while ((entry = readdir(dir)))
         if (is_uuid(entry->d_name))
             rundir_device_remove(rundir, entry->d_name);
